@@ -1,0 +1,1 @@
+"""One metric a file, found by the file's name."""
