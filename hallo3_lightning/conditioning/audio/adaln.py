@@ -1,0 +1,36 @@
+"""Audio by adaptive layer norm: each latent frame's mean audio token shifts, scales and gates its patches."""
+
+from torch import Tensor
+
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.conditioning.adapters import AdaptiveNorm
+from hallo3_lightning.conditioning.audio_tokens import AudioTokens
+from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs
+from hallo3_lightning.model.sites import Adapter
+from hallo3_lightning.model.transformer import Backbone
+
+
+class AudioAdaLN(Conditioner):
+    """Audio tokens of a latent frame modulate both sublayers of every block.
+
+    Args:
+        tokens: A, audio tokens of a latent frame.
+        width: channels of an audio token.
+        hidden: width of the projector's hidden layers.
+    """
+
+    starts_neutral = True
+    needs = ("audio_features",)
+
+    def __init__(
+        self, backbone: Backbone, inputs: Inputs, tokens: int = 32, width: int = 768, hidden: int = 512
+    ) -> None:
+        super().__init__(backbone, inputs)
+        self.width = width
+        self.audio_tokens = AudioTokens(inputs.audio_layers, inputs.audio_channels, hidden, tokens, width)
+
+    def encode(self, batch: Batch) -> Tensor:
+        return self.audio_tokens(batch.audio_features)
+
+    def adapter(self, block: int) -> Adapter:
+        return AdaptiveNorm(self.backbone.width, self.width)

@@ -1,0 +1,64 @@
+"""Identity by a second transformer that reads the reference: the published choice."""
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.conditioning.adapters import GuestTokens
+from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs
+from hallo3_lightning.model.sites import Adapter
+from hallo3_lightning.model.transformer import Backbone, Trunk
+
+Caption = Literal["zeros", "caption", "caption_in_training"]
+
+
+class ReferenceNetwork(Conditioner):
+    """What each block of a copy of the backbone feeds to self-attention, for the reference at diffusion step 0.
+
+    The reference's latents stand on both halves of the channels. Beyond the last block's first norm nothing of the
+    copy matters, so it is not built. Source: the published network, section 2 of the paper's method.
+
+    Args:
+        caption: the text that the copy reads: zeros always, the clip's caption always, or, as published, the caption
+            in training and zeros in sampling.
+    """
+
+    starts_neutral = False
+    needs = ("reference_latents",)
+
+    def __init__(self, backbone: Backbone, inputs: Inputs, caption: Caption = "zeros") -> None:
+        super().__init__(backbone, inputs)
+        self.caption = caption
+        if caption != "zeros":
+            self.needs = ("reference_latents", "text_embeddings")
+        self.network = Trunk(backbone)
+        last = self.network.blocks[-1]
+        del last.attn1, last.norm2, last.ff
+
+    def encode(self, batch: Batch) -> tuple[Tensor, ...]:
+        """One tensor [B, N, C] a block."""
+        assert batch.reference_latents is not None
+        network, reference = self.network, batch.reference_latents
+        latents = torch.cat([reference, reference], dim=2)
+        text = self._text(batch, reference)
+        time = network.time_embedding(torch.zeros(len(batch), device=reference.device))
+        rotary = network.rotary(latents)
+        video, text = network.patch_embed(latents, text)
+        seen = []
+        for block in network.blocks[:-1]:
+            seen.append(block.attention_input(video, time))
+            video, text = block(video, text, time, rotary, {})
+        seen.append(network.blocks[-1].attention_input(video, time))
+        return tuple(rearrange(tokens, "b 1 n c -> b n c") for tokens in seen)
+
+    def adapter(self, block: int) -> Adapter:
+        return GuestTokens()
+
+    def _text(self, batch: Batch, like: Tensor) -> Tensor:
+        if self.caption == "caption" or (self.caption == "caption_in_training" and self.training):
+            assert batch.text_embeddings is not None
+            return batch.text_embeddings
+        return like.new_zeros(len(batch), self.backbone.text_tokens, self.backbone.text_width)

@@ -1,0 +1,74 @@
+"""The denoiser: a backbone, its conditioners, and their adapters in its blocks."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.conditioning.conditioner import Conditioner
+from hallo3_lightning.model.sites import Conditions, Signal
+from hallo3_lightning.model.transformer import Backbone, Transformer, by_block
+
+
+class Denoiser(nn.Module):
+    """Predicts v of noisy latents [B, T, c, h, w] under the conditions of a batch.
+
+    Args:
+        backbone: sizes of the transformer.
+        conditioners: by name, in the order in which a block asks their adapters.
+    """
+
+    def __init__(self, backbone: Backbone, conditioners: Mapping[str, Conditioner]) -> None:
+        super().__init__()
+        self.transformer = Transformer(backbone)
+        self.conditioners = nn.ModuleDict(conditioners)
+        for i, block in enumerate(self.transformer.blocks):
+            for name, conditioner in conditioners.items():
+                block.adapters[name] = conditioner.adapter(i)
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Batch fields that each conditioner reads."""
+        return {name: conditioner.needs for name, conditioner in self._conditioners().items()}
+
+    def signals(self, batch: Batch) -> dict[str, Signal]:
+        """What each conditioner makes of the batch."""
+        return {name: conditioner.encode(batch) for name, conditioner in self._conditioners().items()}
+
+    def branch_signals(self, branches: Sequence[Batch]) -> dict[str, Signal]:
+        """Signals of all branches one after the other; a branch that differs in nothing a conditioner reads shares."""
+        signals = {}
+        for name, conditioner in self._conditioners().items():
+            made: list[Signal] = []
+            for i, branch in enumerate(branches):
+                same = [j for j in range(i) if _alike(branches[j], branch, conditioner.needs)]
+                made.append(made[same[0]] if same else conditioner.encode(branch))
+            signals[name] = _stacked(made)
+        return signals
+
+    def prepared(self, signals: Mapping[str, Signal], like: Tensor) -> Sequence[Conditions]:
+        """What the adapters derive from signals alone, for latents shaped like `like`: once a window, not a step."""
+        return self.transformer.prepare(like, by_block(signals, len(self.transformer.blocks)))
+
+    def forward(
+        self, noisy: Tensor, steps: Tensor, batch: Batch, conditions: Sequence[Conditions] | None = None
+    ) -> Tensor:
+        """v [B, T, c, h, w] for noisy latents of the same shape at diffusion steps [B]."""
+        if conditions is None:
+            conditions = by_block(self.signals(batch), len(self.transformer.blocks))
+        latents = torch.cat([noisy, batch.motion_latents], dim=2)
+        return self.transformer(latents, batch.text_embeddings, steps, conditions)
+
+    def _conditioners(self) -> dict[str, Conditioner]:
+        return dict(self.conditioners.items())  # type: ignore[arg-type]
+
+
+def _alike(one: Batch, other: Batch, fields: tuple[str, ...]) -> bool:
+    return all(getattr(one, field) is getattr(other, field) for field in fields)
+
+
+def _stacked(parts: Sequence[Signal]) -> Signal:
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(block) for block in zip(*parts, strict=True))
+    return torch.cat(parts)  # type: ignore[arg-type]

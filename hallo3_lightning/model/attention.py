@@ -1,0 +1,64 @@
+"""Attention with normalised queries and keys, in parts that adapters may use one by one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and values [B, heads, K, d] of K tokens; keys are normalised, and rotated if they are to be."""
+
+    keys: Tensor
+    values: Tensor
+
+
+def joined(parts: Iterable[KeysValues]) -> KeysValues:
+    """All tokens one after the other."""
+    parts = list(parts)
+    return KeysValues(torch.cat([p.keys for p in parts], dim=2), torch.cat([p.values for p in parts], dim=2))
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """[B, K, heads * d] -> [B, heads, K, d]."""
+    return rearrange(tokens, "b k (heads d) -> b heads k d", heads=heads)
+
+
+def attend(queries: Tensor, context: KeysValues) -> Tensor:
+    """softmax(q k / sqrt(d)) v of queries [B, heads, N, d] -> [B, N, heads * d]."""
+    mixed = scaled_dot_product_attention(queries, context.keys, context.values)
+    return rearrange(mixed, "b heads n d -> b n (heads d)")
+
+
+class Attention(nn.Module):
+    """Projections and norms of one attention; state keys are those of diffusers' `Attention`.
+
+    One norm over the head width serves the queries of all heads, another the keys.
+    """
+
+    def __init__(self, width: int, heads: int, norm_eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width)
+        self.to_k = nn.Linear(width, width)
+        self.to_v = nn.Linear(width, width)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.norm_q = nn.LayerNorm(width // heads, eps=norm_eps)
+        self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps)
+
+    def queries(self, tokens: Tensor) -> Tensor:
+        """Normalised queries [B, heads, K, d] of tokens [B, K, C]."""
+        return self.norm_q(split_heads(self.to_q(tokens), self.heads))
+
+    def keys_values(self, tokens: Tensor) -> KeysValues:
+        """Normalised keys, and values, of tokens [B, K, C]."""
+        keys = self.norm_k(split_heads(self.to_k(tokens), self.heads))
+        return KeysValues(keys, split_heads(self.to_v(tokens), self.heads))
+
+    def output(self, queries: Tensor, context: KeysValues) -> Tensor:
+        """[B, N, C] for queries [B, heads, N, d]."""
+        return self.to_out[0](attend(queries, context))

@@ -1,0 +1,54 @@
+"""The published audio encoder."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from transformers import Wav2Vec2Model
+
+from hallo3_lightning.geometry import SAMPLES_PER_FRAME
+from hallo3_lightning.model.encoders.folder import existing
+
+
+class Wav2Vec2Audio(nn.Module):
+    """Hidden states of every layer of wav2vec2 at 25 frames a second.
+
+    The convolutional features (49.9 Hz) are interpolated to one a video frame before the encoder, as published.
+    Source: arXiv 2006.11477; Hallo3's wrapper.
+    """
+
+    def __init__(self, model: Wav2Vec2Model) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = model.config.num_hidden_layers
+        self.channels = model.config.hidden_size
+
+    @classmethod
+    def load(cls, folder: str) -> "Wav2Vec2Audio":
+        path = existing(folder, "audio encoder", "model.encoders.audio_folder")
+        return cls(Wav2Vec2Model.from_pretrained(path, local_files_only=True, dtype=torch.float32))
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """[B, F * 640] -> [B, F, layers, channels]; each waveform is brought to zero mean and unit variance first."""
+        frames = waveform.shape[1] // SAMPLES_PER_FRAME
+        spread = waveform.var(dim=1, keepdim=True, correction=0) + 1e-7
+        normal = (waveform - waveform.mean(dim=1, keepdim=True)) / spread.sqrt()
+        features = self.model.feature_extractor(normal)
+        features = interpolate(features, size=frames, mode="linear", align_corners=True)
+        hidden, _ = self.model.feature_projection(rearrange(features, "b c f -> b f c"))
+        return torch.stack(self._layers(hidden), dim=2)
+
+    def _layers(self, hidden: Tensor) -> list[Tensor]:
+        """Hidden states behind every layer; a layer's own output, by a hook, is the same in every transformers release."""
+        seen: list[Tensor] = []
+        layers = self.model.encoder.layers
+        hooks = [
+            layer.register_forward_hook(lambda _m, _i, out: seen.append(out[0] if isinstance(out, tuple) else out))
+            for layer in layers
+        ]
+        try:
+            last = self.model.encoder(hidden).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*seen[:-1], last]

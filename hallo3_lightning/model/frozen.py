@@ -1,0 +1,113 @@
+"""The frozen encoders, chosen by file name, and what they add to a batch."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.find import find
+from hallo3_lightning.geometry import AUDIO_WINDOW
+
+
+class VideoEncoder(Protocol):
+    def encode(self, frames: Tensor) -> Tensor:
+        """[B, F, 3, H, W] in [-1, 1] -> latents [B, T, c, h, w]."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, c, h, w] -> [B, F, 3, H, W]."""
+
+
+class TextEncoder(Protocol):
+    width: int
+
+    def encode(self, captions: tuple[str, ...]) -> Tensor:
+        """[B, L, E]."""
+
+
+class AudioEncoder(Protocol):
+    layers: int
+    channels: int
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """[B, F * 640] -> [B, F, layers, channels]."""
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Which frozen encoders read pixels, words and sound: names of files in model/encoders/, and their folders.
+
+    Args:
+        video: file in model/encoders/video.
+        video_folder: where its weights lie.
+        text: file in model/encoders/text.
+        text_folder: where its weights lie.
+        audio: file in model/encoders/audio.
+        audio_folder: where its weights lie.
+    """
+
+    video: str = "cogvideox"
+    video_folder: str = ""
+    text: str = "t5"
+    text_folder: str = ""
+    audio: str = "wav2vec2"
+    audio_folder: str = ""
+
+
+class FrozenEncoders(nn.Module):
+    """Fills in the latents, text embeddings and audio features of a batch that does not have them yet."""
+
+    def __init__(self, encoders: Encoders, text_tokens: int, text_width: int) -> None:
+        super().__init__()
+        self.video = find("model.encoders.video", encoders.video).load(encoders.video_folder)
+        self.text = find("model.encoders.text", encoders.text).load(encoders.text_folder, text_tokens, text_width)
+        self.audio = find("model.encoders.audio", encoders.audio).load(encoders.audio_folder)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenEncoders":
+        """Frozen modules stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def fill(self, batch: Batch) -> Batch:
+        """The batch with latents, reference_latents, text_embeddings and audio_features where their sources are."""
+        made: dict[str, Tensor] = {}
+        if batch.latents is None and batch.video is not None:
+            made["latents"] = self.video.encode(signed(batch.video))
+        if batch.reference_latents is None and batch.reference is not None:
+            made["reference_latents"] = self.video.encode(face_only(batch))
+        if batch.text_embeddings is None and batch.captions is not None:
+            made["text_embeddings"] = self.text.encode(batch.captions)
+        if batch.audio_features is None and batch.waveform is not None:
+            made["audio_features"] = windows(self.audio.encode(batch.waveform))
+        return batch.with_(**made)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, T, c, h, w] -> pixels [B, F, 3, H, W] uint8."""
+        return pixels(self.video.decode(latents))
+
+
+def signed(frames: Tensor) -> Tensor:
+    """uint8 pixels -> float in [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """Float in [-1, 1] -> uint8 pixels, clipped and rounded."""
+    return ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def face_only(batch: Batch) -> Tensor:
+    """The reference as a clip of one frame [B, 1, 3, H, W] in [-1, 1], black outside the face rectangle."""
+    assert batch.reference is not None
+    seen = batch.reference if batch.face_mask is None else batch.reference * batch.face_mask
+    return rearrange(signed(seen), "b c h w -> b 1 c h w")
+
+
+def windows(features: Tensor) -> Tensor:
+    """Features [B, F + 4, layers, channels] -> [B, F, 5, layers, channels]: frames i-2 .. i+2 of each frame i."""
+    return rearrange(features.unfold(1, AUDIO_WINDOW, 1), "b f layers channels window -> b f window layers channels")

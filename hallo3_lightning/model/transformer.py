@@ -1,0 +1,186 @@
+"""The video diffusion transformer: CogVideoX's backbone with adapters in its blocks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from hallo3_lightning.geometry import PATCH, patches
+from hallo3_lightning.model.block import Block
+from hallo3_lightning.model.positions import Rotary, rotary_3d, sinusoid
+from hallo3_lightning.model.sites import Condition, Conditions, Signal
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Sizes of the transformer; the defaults are CogVideoX-5B-I2V's at 49 frames of 480x720.
+
+    Args:
+        width: C, channels of a token.
+        heads: attention heads.
+        blocks: transformer blocks.
+        time_width: channels of the time embedding.
+        text_width: channels of a text token.
+        text_tokens: L, text tokens.
+        latent_channels: channels of a latent.
+        latent_height: h.
+        latent_width: w.
+        latent_frames: T, of the table of learned positions.
+        learned_positions: whether a learned table is added to text and video tokens.
+        rotary: whether queries and keys of the video are rotated.
+        norm_eps: epsilon of the norms of blocks and of the last norm over the sequence.
+        attention_norm_eps: epsilon of the norms of queries and keys.
+        output_norm_eps: epsilon of the norm before the output (Hallo3 1e-6, diffusers 1e-5).
+    """
+
+    width: int = 3072
+    heads: int = 48
+    blocks: int = 42
+    time_width: int = 512
+    text_width: int = 4096
+    text_tokens: int = 226
+    latent_channels: int = 16
+    latent_height: int = 60
+    latent_width: int = 90
+    latent_frames: int = 13
+    learned_positions: bool = True
+    rotary: bool = True
+    norm_eps: float = 1e-5
+    attention_norm_eps: float = 1e-6
+    output_norm_eps: float = 1e-6
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def patches(self) -> int:
+        """N, tokens of one latent frame."""
+        return patches(self.latent_height, self.latent_width)
+
+
+class Embedding(nn.Module):
+    """Tokens of latents and text, with learned positions; state keys of diffusers' `CogVideoXPatchEmbed`."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(2 * backbone.latent_channels, backbone.width, PATCH, stride=PATCH)
+        self.text_proj = nn.Linear(backbone.text_width, backbone.width)
+        length = backbone.text_tokens + backbone.latent_frames * backbone.patches
+        self.pos_embedding: nn.Parameter | None
+        table = nn.Parameter(0.02 * torch.randn(1, length, backbone.width)) if backbone.learned_positions else None
+        self.register_parameter("pos_embedding", table)
+
+    def forward(self, latents: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """latents [B, T, 2c, h, w], text [B, L, E] -> video [B, T, N, C], text [B, L, C].
+
+        A clip shorter than the table takes its first rows, as does the one frame of the reference network.
+        """
+        frames = self.proj(rearrange(latents, "b t c h w -> (b t) c h w"))
+        video = rearrange(frames, "(b t) c h w -> b t (h w) c", t=latents.shape[1])
+        text = self.text_proj(text)
+        if self.pos_embedding is None:
+            return video, text
+        start, count = text.shape[1], video.shape[1] * video.shape[2]
+        rows = self.pos_embedding[:, start : start + count]
+        if rows.shape[1] != count:
+            raise ValueError(
+                f"{count} video tokens ({video.shape[1]} latent frames) but the table of learned positions has "
+                f"{self.pos_embedding.shape[1] - start}; build the backbone with more latent_frames"
+            )
+        return video + rearrange(rows, "1 (t n) c -> 1 t n c", t=video.shape[1]), text + self.pos_embedding[:, :start]
+
+
+class TimeEmbedding(nn.Module):
+    """Diffusion step -> [B, E]; state keys of diffusers' `TimestepEmbedding`."""
+
+    def __init__(self, width: int, time_width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear_1 = nn.Linear(width, time_width)
+        self.linear_2 = nn.Linear(time_width, time_width)
+
+    def forward(self, steps: Tensor) -> Tensor:
+        return self.linear_2(silu(self.linear_1(sinusoid(steps, self.width).to(self.linear_1.weight.dtype))))
+
+
+class OutputNorm(nn.Module):
+    """Norm with shift and scale from the time embedding; state keys of diffusers' `AdaLayerNorm`."""
+
+    def __init__(self, width: int, time_width: int, eps: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(time_width, 2 * width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
+        shift, scale = rearrange(self.linear(silu(time)), "b (two c) -> two b 1 1 c", two=2)
+        return self.norm(tokens) * (1 + scale) + shift
+
+
+class Trunk(nn.Module):
+    """Embedding and blocks, without an output: all that the reference network needs."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.patch_embed = Embedding(backbone)
+        self.time_embedding = TimeEmbedding(backbone.width, backbone.time_width)
+        self.transformer_blocks = nn.ModuleList(
+            Block(backbone.width, backbone.heads, backbone.time_width, backbone.norm_eps, backbone.attention_norm_eps)
+            for _ in range(backbone.blocks)
+        )
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        return list(self.transformer_blocks)  # type: ignore[arg-type]
+
+    def rotary(self, latents: Tensor) -> Rotary | None:
+        """The rotary table for latents [B, T, c, h, w]; None where the backbone has none."""
+        if not self.backbone.rotary:
+            return None
+        _, frames, _, height, width = latents.shape
+        return rotary_3d(frames, height // PATCH, width // PATCH, self.backbone.head_dim, latents.device)
+
+
+class Transformer(Trunk):
+    """The denoising network: latents [B, T, 2c, h, w], text [B, L, E], steps [B] -> v [B, T, c, h, w].
+
+    State keys, `adapters.*` aside, are those of diffusers' `CogVideoXTransformer3DModel`.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.norm_final = nn.LayerNorm(backbone.width, eps=backbone.norm_eps)
+        self.norm_out = OutputNorm(backbone.width, backbone.time_width, backbone.output_norm_eps)
+        self.proj_out = nn.Linear(backbone.width, backbone.latent_channels * PATCH * PATCH)
+
+    def forward(self, latents: Tensor, text: Tensor, steps: Tensor, conditions: Sequence[Conditions]) -> Tensor:
+        """`conditions` has one mapping a block, from the name of an adapter to its signal or what it prepared."""
+        time = self.time_embedding(steps)
+        rotary = self.rotary(latents)
+        video, text = self.patch_embed(latents, text)
+        for block, given in zip(self.transformer_blocks, conditions, strict=True):
+            video, text = block(video, text, time, rotary, given)
+        patches = self.proj_out(self.norm_out(self.norm_final(video), time))
+        return rearrange(
+            patches, "b t (h w) (c p q) -> b t c (h p) (w q)", h=latents.shape[3] // PATCH, p=PATCH, q=PATCH
+        )
+
+    def prepare(self, latents: Tensor, conditions: Sequence[Conditions]) -> list[Conditions]:
+        """Conditions whose signals are replaced by what the adapters derive from them: once a window, not a step."""
+        rotary = self.rotary(latents)
+        return [
+            block.prepare(given, rotary, latents.shape[1])  # type: ignore[arg-type]
+            for block, given in zip(self.blocks, conditions, strict=True)
+        ]
+
+
+def by_block(signals: Mapping[str, Signal], blocks: int) -> list[dict[str, Condition]]:
+    """One mapping a block: a signal that is a tuple gives each block its own part, any other goes to all."""
+    return [
+        {name: signal[i] if isinstance(signal, tuple) else signal for name, signal in signals.items()}
+        for i in range(blocks)
+    ]
