@@ -19,7 +19,7 @@ FOREHEAD: Region = (0.00, 0.40, 0.38, 0.62)
 HEAD: Region = (0.30, 0.65, 0.00, 1.00)
 """Where a head that fills the frame has its parts, however it turns."""
 
-SPREAD = (0.012, 0.012, 0.14, 0.026, 0.052, 0.14, 0.07, 0.04)
+SPREAD = (0.012, 0.012, 0.14, 0.03, 0.045, 0.12, 0.085, 0.045)
 """What another pose, light and background do to each feature: deviation between clips of one identity, over 60
 rendered identities of 3 clips each; for the skin's ratios, which hardly move, what 8-bit colours can tell. Red-green and blue-green ratio and brightness of the skin, the same of the hair,
 hairline, head width."""
