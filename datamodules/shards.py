@@ -113,13 +113,17 @@ def _read_wav(payload: bytes) -> np.ndarray:
     return waveform
 
 
+def _read_safetensors(payload: bytes) -> dict[str, np.ndarray]:
+    return dict(sorted(safetensors.numpy.load(payload).items()))
+
+
 DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "json": ("facts", json.loads),
     "video.npy": ("video", _read_npy),
     "wav": ("waveform", _read_wav),
     "txt": ("caption", bytes.decode),
     "face_embedding.npy": ("face_embedding", _read_npy),
-    "truth.safetensors": ("truth", safetensors.numpy.load),
+    "truth.safetensors": ("truth", _read_safetensors),
 }
 """Member -> the field of Sample it becomes, and how. Members that are not here are never read."""
 
