@@ -19,13 +19,13 @@ def generator(seed: int, purpose: str, *where: int) -> torch.Generator:
 
 def normal(shape: Sequence[int], seed: int, purpose: str, positions: Tensor, step: int = 0) -> Tensor:
     """Standard normal [B, *shape], row b drawn from (seed, purpose, step, positions[b]); on the device of positions."""
-    rows = [torch.randn(*shape, generator=generator(seed, purpose, step, p)) for p in positions.tolist()]
+    rows = [torch.randn(tuple(shape), generator=generator(seed, purpose, step, p)) for p in positions.tolist()]
     return torch.stack(rows).to(positions.device)
 
 
 def uniform(shape: Sequence[int], seed: int, purpose: str, positions: Tensor, step: int = 0) -> Tensor:
     """Uniform in [0, 1) [B, *shape], row b drawn from (seed, purpose, step, positions[b]); on the device of positions."""
-    rows = [torch.rand(*shape, generator=generator(seed, purpose, step, p)) for p in positions.tolist()]
+    rows = [torch.rand(tuple(shape), generator=generator(seed, purpose, step, p)) for p in positions.tolist()]
     return torch.stack(rows).to(positions.device)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
@@ -67,6 +67,14 @@ class Block(nn.Module):
         self.norm2 = ExpertNorm(width, time_width, norm_eps)
         self.ff = FeedForward(width)
         self.adapters = nn.ModuleDict()
+
+    def start_as_plain(self) -> None:
+        """Begin as a transformer block without time: shift and scale 0, gates 1. Loaded weights replace this."""
+        for norm in (self.norm1, self.norm2):
+            nn.init.zeros_(norm.linear.weight)
+            gates = torch.tensor([0.0, 0.0, 1.0] * 2)
+            with torch.no_grad():
+                norm.linear.bias.copy_(repeat(gates, "six -> (six c)", c=norm.linear.out_features // 6))
 
     def forward(
         self, video: Tensor, text: Tensor, time: Tensor, rotary: Rotary | None, conditions: Conditions

@@ -132,6 +132,8 @@ class Trunk(nn.Module):
             Block(backbone.width, backbone.heads, backbone.time_width, backbone.norm_eps, backbone.attention_norm_eps)
             for _ in range(backbone.blocks)
         )
+        for block in self.blocks:
+            block.start_as_plain()
 
     @property
     def blocks(self) -> Sequence[Block]:
@@ -156,6 +158,9 @@ class Transformer(Trunk):
         self.norm_final = nn.LayerNorm(backbone.width, eps=backbone.norm_eps)
         self.norm_out = OutputNorm(backbone.width, backbone.time_width, backbone.output_norm_eps)
         self.proj_out = nn.Linear(backbone.width, backbone.latent_channels * PATCH * PATCH)
+        for linear in (self.norm_out.linear, self.proj_out):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, latents: Tensor, text: Tensor, steps: Tensor, conditions: Sequence[Conditions]) -> Tensor:
         """`conditions` has one mapping a block, from the name of an adapter to its signal or what it prepared."""

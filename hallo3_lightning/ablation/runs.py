@@ -1,0 +1,226 @@
+"""A run and its folder: named by what changes its results, and readable without starting anything heavy."""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hallo3_lightning.errors import UsageError
+
+State = Literal["pending", "running", "stopped", "failed", "finished"]
+
+TRAINER_KEYS = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+"""Trainer options that change results; devices, nodes, logging and validation intervals do not."""
+
+DATA_KEYS_ASIDE = ("num_workers", "eval_batch_size")
+"""Data options that do not change results."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a run from its own files.
+
+    state: pending (never started), running (a live process holds its lock), stopped (its process is gone),
+    failed (`error` is why), finished. `updated` is in seconds since 1970.
+    """
+
+    state: State
+    step: int = 0
+    max_steps: int = 0
+    loss: float | None = None
+    samples_per_s: float | None = None
+    seconds: float = 0.0
+    error: str = ""
+    updated: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """config.yaml, provenance.json, status.json, checkpoints/, tensorboard/, samples/, metrics.json, run.log."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any]) -> "RunFolder":
+        """The folder with its config; one that holds another config is refused with the keys that differ."""
+        run = cls(path)
+        path.mkdir(parents=True, exist_ok=True)
+        if run.config_file.is_file():
+            differing = _differing(results_of(run.config()), results_of(config))
+            if differing:
+                raise UsageError(
+                    f"{path} holds a run of another config; differing: {', '.join(differing)}; "
+                    "choose another --run.folder or remove that one"
+                )
+        write_atomically(run.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """Output of the process that runs it."""
+        return self.path / "run.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def config(self) -> dict[str, Any]:
+        return yaml.safe_load(self.config_file.read_text())
+
+    def command(self) -> list[str]:
+        """The argv of a process that starts it, goes on with it, or finds it finished."""
+        return [sys.executable, "-m", "hallo3_lightning.cli", "fit", "--config", str(self.config_file)]
+
+    def metrics(self) -> dict[str, Any] | None:
+        return _read_json(self.path / "metrics.json")
+
+    def facts(self) -> dict[str, Any]:
+        """trainable_parameters, total_parameters, steps, seconds; empty before the first start."""
+        return _read_json(self.path / "facts.json") or {}
+
+    def status(self) -> Status:
+        """From the run's own files, and from whether a live process holds its lock."""
+        written = _read_json(self.path / "status.json")
+        if written is None:
+            return Status("running" if self.is_locked() else "pending")
+        if written["state"] == "running" and not self.is_locked():
+            written["state"] = "stopped"
+        return Status(**written)
+
+    def record(self, status: Status) -> None:
+        write_atomically(self.path / "status.json", json.dumps(asdict(status) | {"updated": time.time()}))
+
+    def record_facts(self, **facts: Any) -> None:
+        write_atomically(self.path / "facts.json", json.dumps(self.facts() | facts, indent=1))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run's lock; the system frees it when the process ends, however it ends.
+
+        Raises UsageError when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path} is being run by another process; wait for it or stop it") from None
+            yield
+
+    def is_locked(self) -> bool:
+        path = self.path / ".lock"
+        if not path.is_file():
+            return False
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+
+def resolve(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole validated config that `hallo3 fit --config ... --key value ...` would run.
+
+    Raises UsageError where the command line would have refused.
+    """
+    from hallo3_lightning.training.command_line import resolved
+
+    return resolved(configs, overrides)
+
+
+def ancestor(config: Mapping[str, Any]) -> list[str] | None:
+    """The config files whose run this one starts from; None when it starts from a checkpoint or from nothing."""
+    given = config["model"].get("init_from")
+    files = [given] if isinstance(given, str) else list(given or [])
+    return files if files and all(file.endswith((".yaml", ".yml")) for file in files) else None
+
+
+def ancestor_run(config: Mapping[str, Any]) -> RunFolder | None:
+    """The run that this one starts from, whether or not it was ever started."""
+    files = ancestor(config)
+    if files is None:
+        return None
+    return named(resolve(files, {"run.root": config["run"]["ancestors"]}))
+
+
+def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that changes results, flat: "model.audio" -> "adaln"."""
+    kept = {
+        "phase": config["phase"],
+        "seed_everything": config["seed_everything"],
+        "model": config["model"],
+        "data": {k: v for k, v in config["data"].items() if k not in DATA_KEYS_ASIDE},
+        "trainer": {k: config["trainer"].get(k) for k in TRAINER_KEYS},
+    }
+    return flat(kept)
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """8 hexadecimal digits of what changes results; an ancestor counts by its own fingerprint, not by its file name."""
+    results = results_of(config)
+    files = ancestor(config)
+    if files is not None:
+        results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}
+        results["model.init_from"] = fingerprint(resolve(files, {}))
+    return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def named(config: Mapping[str, Any], root: str | Path | None = None, name: str | None = None) -> RunFolder:
+    """The folder root/<name>-seed<k>-<fingerprint>: the same config always finds the same one."""
+    settings = config["run"]
+    if settings["folder"]:
+        return RunFolder(Path(settings["folder"]))
+    stem = name or settings["name"] or config["phase"]
+    return RunFolder(Path(root or settings["root"]) / f"{stem}-seed{config['seed_everything']}-{fingerprint(config)}")
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Whole or not at all, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k))

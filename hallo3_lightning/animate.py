@@ -1,0 +1,132 @@
+"""From one reference and sound of any length to video, window by window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from einops import repeat
+from torch import Tensor
+
+from hallo3_lightning.batch import Batch, joined
+from hallo3_lightning.conditioning.dropout import guided, without
+from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
+from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.diffusion.process import Process
+from hallo3_lightning.diffusion.sampler import sampler
+from hallo3_lightning.geometry import latent_frames
+from hallo3_lightning.model.frozen import FrozenEncoders, signed
+from hallo3_lightning.randomness import normal
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a window is sampled.
+
+    Args:
+        sampler: a name in diffusion/sampler.py.
+        steps: sampling steps a window.
+        guidance: scale s of u + s (c - u); 1 runs no unconditional branch.
+        guided: conditions that the unconditional branch lacks.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 50
+    guidance: float = 3.5
+    guided: tuple[str, ...] = ("text", "audio")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new."""
+
+    index: int
+    start: int
+    kept_from: int
+    stop: int
+
+
+def windows(total_frames: int, clip_frames: int, motion_frames: int) -> list[Window]:
+    """The passes that cover a video; each but the first begins with the motion frames of the one before it."""
+    stride = clip_frames - motion_frames
+    found = [Window(0, 0, 0, min(clip_frames, total_frames))]
+    while found[-1].stop < total_frames:
+        start = found[-1].start + stride
+        found.append(Window(len(found), start, motion_frames, min(start + clip_frames, total_frames)))
+    return found
+
+
+@dataclass(frozen=True)
+class Animator:
+    """Everything that sampling needs; the same noise for a clip whatever the batch it is in."""
+
+    denoiser: Denoiser
+    encoders: FrozenEncoders
+    process: Process
+    clip_frames: int
+    motion_frames: int
+    corruption: Corruption
+    sampling: Sampling
+    seed: int
+
+    @torch.no_grad()
+    def frames(self, batch: Batch, total_frames: int, given: Tensor | None = None) -> Iterator[Tensor]:
+        """New frames [B, f, 3, H, W] uint8 of each window in turn.
+
+        `batch` has the reference, and sound for all the frames; `given` [B, n, 3, H, W] uint8 are the motion frames of
+        the first window, the reference itself where there are none.
+        """
+        assert batch.reference is not None
+        whole = self.encoders.fill(batch.with_(video=None, latents=None))
+        if given is None:
+            given = repeat(batch.reference, "b c h w -> b n c h w", n=self.motion_frames)
+        last = given[:, : self.motion_frames]
+        for window in windows(total_frames, self.clip_frames, self.motion_frames):
+            frames = self.encoders.decode(self.latents(whole, last, window))
+            yield frames[:, window.kept_from : window.stop - window.start]
+            last = frames[:, frames.shape[1] - self.motion_frames :]
+
+    def video(self, batch: Batch, total_frames: int, given: Tensor | None = None) -> Tensor:
+        """All frames [B, F, 3, H, W] uint8."""
+        return torch.cat(list(self.frames(batch, total_frames, given)), dim=1)
+
+    def latents(self, whole: Batch, motion: Tensor, window: Window) -> Tensor:
+        """Latents [B, T, c, h, w] of one window, under motion frames [B, n, 3, H, W] uint8."""
+        clip = whole.with_(
+            motion_latents=self._motion_latents(whole, motion, window.index),
+            audio_features=_span(whole.audio_features, window.start, self.clip_frames),
+        )
+        branches = [clip] if self.sampling.guidance == 1 else [without(clip, self.sampling.guided), clip]
+        positions = clip.positions
+        assert positions is not None
+        assert clip.motion_latents is not None
+        shape = clip.motion_latents.shape[1:]
+
+        both = joined(branches)
+        assert both.motion_latents is not None
+        conditions = self.denoiser.prepared(self.denoiser.branch_signals(branches), both.motion_latents)
+
+        def predict(noisy: Tensor, step: int) -> Tensor:
+            steps = torch.full((len(both),), step, device=noisy.device)
+            parts = self.denoiser(torch.cat([noisy] * len(branches)), steps, both, conditions).chunk(len(branches))
+            return parts[0] if len(parts) == 1 else guided(*parts, self.sampling.guidance)
+
+        def noise(step: int) -> Tensor:
+            return normal(shape, self.seed, f"sampling {window.index}", positions, step)
+
+        return sampler(self.sampling.sampler)(predict, noise, self.sampling.steps, self.process.sqrt_alphas)
+
+    def _motion_latents(self, whole: Batch, motion: Tensor, window: int) -> Tensor:
+        assert whole.reference is not None
+        assert whole.positions is not None
+        disturbed = corrupted(signed(motion), self.corruption, self.seed, whole.positions, window, training=False)
+        latents = self.encoders.video.encode(with_reference(signed(whole.reference), disturbed))
+        return padded(latents, latent_frames(self.clip_frames))
+
+
+def _span(features: Tensor | None, start: int, count: int) -> Tensor | None:
+    """Frames [start, start + count) of features [B, F, ...], the last one repeated past the end."""
+    if features is None:
+        return None
+    part = features[:, start : start + count]
+    missing = count - part.shape[1]
+    return torch.cat([part, *[part[:, -1:]] * missing], dim=1)

@@ -1,0 +1,114 @@
+"""The `hallo3` command. Nothing heavy is imported until a verb needs it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hallo3_lightning.errors import UsageError, unknown
+
+LIGHTNING_VERBS = {
+    "fit": "train a phase, or go on with it: hallo3 fit --config experiments/tiny/audio.yaml --model.audio adaln",
+    "validate": "loss of a trained run on held-out clips",
+    "test": "generate held-out clips of a trained run and score them against the truth",
+    "predict": "generate held-out clips of a trained run",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0 done, 1 not all done, 2 something the user can mend."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments[0] if arguments else ""
+    try:
+        if verb in LIGHTNING_VERBS:
+            from hallo3_lightning.training.command_line import run
+
+            return run(arguments)
+        return _ours(arguments)
+    except UsageError as error:
+        print(f"hallo3{' ' + verb if verb else ''}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def _ours(arguments: list[str]) -> int:
+    parser = _parser()
+    verbs = [*LIGHTNING_VERBS, "synthesize", "ablate", "status", "compare"]
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        raise unknown("verb", arguments[0], verbs)
+    given = vars(parser.parse_args(arguments or ["--help"]))
+    verb = given.pop("verb")
+    if verb == "synthesize":
+        return _synthesize(**given)
+    if verb == "ablate":
+        from hallo3_lightning.ablation.launch import ablate
+
+        return ablate(**given)
+    if verb == "status":
+        from hallo3_lightning.ablation.status import status
+
+        return status(**given)
+    from hallo3_lightning.ablation.compare import compare
+
+    return compare(**given)
+
+
+def _synthesize(out: Path, channels: int, patch: int, **takes: int | float | None) -> int:
+    from datamodules.synthetic.autoencoder import fit_autoencoder
+    from datamodules.synthetic.write import synthesize
+
+    synthesize(out, **takes)  # type: ignore[arg-type]
+    fit_autoencoder(out, patch=patch, channels=channels)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hallo3",
+        description="Ablations of audio-driven portrait animation with Hallo3.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in LIGHTNING_VERBS.items():
+        verbs.add_parser(name, help=text)
+
+    made = verbs.add_parser("synthesize", help="write procedural talking heads as WebDataset shards")
+    made.add_argument("out", type=Path, help="folder to write")
+    made.add_argument("--takes", type=int, default=1200, help="takes to train on (%(default)s)")
+    made.add_argument("--held-out", type=int, default=48, help="takes of other identities to test on (%(default)s)")
+    made.add_argument("--frames", type=int, default=34, help="frames a take (%(default)s)")
+    made.add_argument("--size", type=int, default=32, help="pixels a side (%(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="of everything drawn (%(default)s)")
+    made.add_argument("--yaw-max", type=float, default=0.5, help="radians of head turn (%(default)s)")
+    made.add_argument("--workers", type=int, default=None, help="processes (one a core)")
+    made.add_argument("--patch", type=int, default=4, help="pixels a side of an autoencoder patch (%(default)s)")
+    made.add_argument("--channels", type=int, default=16, help="channels of its latents (%(default)s)")
+
+    grids = {
+        "ablate": "run what is not finished of a grid",
+        "status": "list the runs of a grid",
+        "compare": "one table, one picture and one JSON of a grid's arms",
+    }
+    for name, text in grids.items():
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("grid", type=Path, help="a file in experiments/grids/")
+        verb.add_argument("--root", type=Path, default=Path("runs"), help="folder of runs (%(default)s)")
+        if name == "ablate":
+            verb.add_argument("--parallel", type=int, default=None, help="runs at once (one a core)")
+            verb.add_argument("--dry-run", action="store_true", help="say what would run")
+            verb.add_argument("--only", nargs="*", default=(), metavar="ARM", help="just these arms")
+            verb.add_argument("--seeds", nargs="*", type=int, default=(), help="just these seeds")
+        if name == "compare":
+            verb.add_argument("--out", type=Path, default=None, help="folder for the files (the grid's folder)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

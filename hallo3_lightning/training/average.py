@@ -1,0 +1,55 @@
+"""Exponential moving average of the parameters that train."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average(nn.Module):
+    """A copy of every trainable parameter of a module, following it at a rate that starts fast.
+
+    Source: the warm-up (1 + n) / (10 + n) of the decay is TensorFlow's `ExponentialMovingAverage`.
+    """
+
+    updates: Tensor
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.names = [name for name, p in module.named_parameters() if p.requires_grad]
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        for name in self.names:
+            self.register_buffer(_mangled(name), module.get_parameter(name).detach().clone())
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module's parameters; call once an optimizer step."""
+        self.updates += 1
+        count = int(self.updates)
+        decay = min(self.decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(self._copies(), self._parameters_of(module), 1 - decay)
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """The module with averaged parameters; its own come back at the end."""
+        self._exchange(module)
+        try:
+            yield
+        finally:
+            self._exchange(module)
+
+    def _exchange(self, module: nn.Module) -> None:
+        for parameter, copy in zip(self._parameters_of(module), self._copies(), strict=True):
+            parameter.data, copy.data = copy.data, parameter.data
+
+    def _copies(self) -> list[Tensor]:
+        return [self.get_buffer(_mangled(name)) for name in self.names]
+
+    def _parameters_of(self, module: nn.Module) -> list[nn.Parameter]:
+        return [module.get_parameter(name) for name in self.names]
+
+
+def _mangled(name: str) -> str:
+    return name.replace(".", "/")

@@ -1,0 +1,66 @@
+"""Checkpoints that are whole or not there, and the newest of them."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from hallo3_lightning.errors import UsageError
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes aside, syncs, renames: a process killed while saving leaves the checkpoint before it untouched."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        final = Path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = final.with_name(final.name + ".tmp")
+        with aside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(final)
+
+
+class EveryFewSteps(ModelCheckpoint):
+    """Keeps the newest checkpoint, saved every few steps and at the end of training, as step=N.ckpt."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__(dirpath=folder, filename="{step}", every_n_train_steps=every, save_top_k=1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of the highest step in a folder, None when there is none."""
+    found = [(int(match[1]), path) for path in folder.glob("*.ckpt") if (match := re.search(r"step=(\d+)", path.name))]
+    return max(found)[1] if found else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in its name."""
+    match = re.search(r"step=(\d+)", checkpoint.name)
+    return int(match[1]) if match else 0
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint file, or in the newest one of a run's folder; no pickled object is ever run.
+
+    Raises UsageError when there is none or it cannot be read.
+    """
+    file = newest(path / "checkpoints") if path.is_dir() else path
+    if file is None or not file.is_file():
+        raise UsageError(f"no checkpoint at '{path}'; give a .ckpt file, or the folder of a run that saved one")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+        raise UsageError(
+            f"'{file}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {error})"
+        ) from None

@@ -1,0 +1,269 @@
+"""What all phases share: the denoiser, the frozen encoders, the loss, and how clips are generated and scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from hallo3_lightning.animate import Animator, Sampling, windows
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.conditioning.conditioner import Inputs, conditioners
+from hallo3_lightning.conditioning.dropout import Dropout, dropped
+from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
+from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.diffusion.process import Process, loss_by_clip
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.protocol import Evaluation, Protocol
+from hallo3_lightning.geometry import latent_frames, pixel_frames
+from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
+from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.randomness import normal, whole
+from hallo3_lightning.training.average import Average
+from hallo3_lightning.training.checkpoints import weights
+from hallo3_lightning.training.optimization import Optimization, optimizer_for
+from hallo3_lightning.training.trainable import set_trainable
+
+UNSCORED_FRAMES = 4
+"""Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
+
+
+class Phase(LightningModule):
+    """Trains some parameters of a denoiser on v-prediction.
+
+    Args:
+        backbone: sizes of the transformer.
+        inputs: sizes of what encoders and shards give.
+        encoders: the frozen encoders and their folders.
+        identity: how identity reaches the video: a file in conditioning/identity, several joined by "+", or none.
+        audio: how audio reaches the video: a file in conditioning/audio, several joined by "+", or none.
+        options: options of the strategies, by name of file.
+        motion_frames: frames carried over from the last window.
+        corruption: how motion frames are disturbed.
+        dropout: how often each condition is absent in training.
+        optimization: optimizer and schedule.
+        sampling: how clips are generated for validation and test.
+        trainable: anchored globs of the denoiser's parameters that train; each must match.
+        init_from: a checkpoint, a run's folder, or the config files whose run this one starts from.
+        average_decay: decay of the moving average of the parameters; validation and test use the average.
+        seed: of every draw.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone = Backbone(),  # noqa: B008
+        inputs: Inputs = Inputs(),  # noqa: B008
+        encoders: Encoders = Encoders(),  # noqa: B008
+        identity: str = "reference_network+face_attention",
+        audio: str = "none",
+        options: dict[str, dict[str, Any]] | None = None,
+        motion_frames: int = 2,
+        corruption: Corruption = Corruption(),  # noqa: B008
+        dropout: Dropout = Dropout(),  # noqa: B008
+        optimization: Optimization = Optimization(),  # noqa: B008
+        sampling: Sampling = Sampling(),  # noqa: B008
+        trainable: Sequence[str] = ("*",),
+        init_from: str | list[str] | None = None,
+        average_decay: float = 0.999,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
+        self.optimization, self.sampling, self.seed = optimization, sampling, seed
+        named = options or {}
+        self.denoiser = Denoiser(
+            backbone,
+            conditioners("identity", identity, backbone, inputs, named)
+            | conditioners("audio", audio, backbone, inputs, named),
+        )
+        if init_from is not None:
+            self.start_from(init_from)
+        self.trained = set_trainable(self.denoiser, trainable)
+        self.average = Average(self.denoiser, average_decay)
+        self.process = Process()
+        self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
+        self._check_inputs()
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        clip = dropped(self.encoded(batch), self.rates, self.seed)
+        loss = self.losses(clip, "training").mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def encoded(self, batch: Batch) -> Batch:
+        """The batch with everything that the denoiser reads: latents, motion frames, text, audio."""
+        assert batch.video is not None
+        assert batch.reference is not None
+        assert batch.positions is not None
+        motion = signed(batch.video[:, : self.motion_frames])
+        motion = corrupted(motion, self.corruption, self.seed, batch.positions, step=0, training=True)
+        beside = self.encoders.video.encode(with_reference(signed(batch.reference), motion))
+        return self.encoders.fill(batch).with_(
+            motion_latents=padded(beside, latent_frames(batch.video.shape[1])).detach()
+        )
+
+    def losses(self, clip: Batch, purpose: str) -> Tensor:
+        """The loss of each clip [B], its noise and diffusion step drawn from (seed, purpose, position)."""
+        assert clip.latents is not None
+        assert clip.positions is not None
+        steps = whole(self.process.num_steps, self.seed, f"{purpose} step", clip.positions)
+        noise = normal(clip.latents.shape[1:], self.seed, f"{purpose} noise", clip.positions)
+        prediction = self.denoiser(self.process.noisy(clip.latents, noise, steps), steps, clip)
+        return loss_by_clip(prediction, self.process.velocity(clip.latents, noise, steps))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The average follows within the step, so that a checkpoint of the step holds it."""
+        super().optimizer_step(*args, **kwargs)
+        self.average.update(self.denoiser)
+
+    def configure_optimizers(self) -> Any:
+        return optimizer_for(self.denoiser, self.optimization, int(self.trainer.estimated_stepping_batches))
+
+    # -- validation and test -------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        with self.average.applied(self.denoiser):
+            losses = self.losses(self.encoded(batch), "validation")
+        self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+
+    def on_test_start(self) -> None:
+        self.evaluation = Evaluation(self.protocol())
+
+    def test_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
+        """Generate the held-out clips from their first frames, and score them against the truth."""
+        assert batch.video is not None
+        total = batch.video.shape[1]
+        generated = self.animated(batch, total, batch.video[:, : self.motion_frames])
+        reconstruction = self.reconstructed(batch.video)
+        borders = tuple(w.start + w.kept_from for w in windows(total, self.clip_frames, self.motion_frames)[1:])
+        for source, video in (("generated", generated), ("reconstruction", reconstruction)):
+            self.evaluation.update(source, video, batch, given=UNSCORED_FRAMES, borders=borders)
+        return {"generated": generated, "reconstruction": reconstruction}
+
+    def animated(self, batch: Batch, total_frames: int, given: Tensor | None = None) -> Tensor:
+        """Generated frames [B, F, 3, H, W] uint8 with averaged weights."""
+        animator = Animator(
+            self.denoiser,
+            self.encoders,
+            self.process,
+            self.clip_frames,
+            self.motion_frames,
+            self.corruption,
+            self.sampling,
+            self.seed,
+        )
+        with self.average.applied(self.denoiser):
+            return animator.video(batch, total_frames, given)
+
+    def reconstructed(self, video: Tensor) -> Tensor:
+        """The autoencoder's own version of a video [B, F, 3, H, W] uint8: the ceiling of any arm."""
+        parts = [
+            self.encoders.decode(self.encoders.video.encode(signed(video[:, w.start : w.stop])))[
+                :, w.kept_from : w.stop - w.start
+            ]
+            for w in windows(video.shape[1], self.clip_frames, self.motion_frames)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def protocol(self) -> Protocol:
+        """How this run is evaluated."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return Protocol(
+            clips=data.num_test_clips,
+            frames=data.eval_frames,
+            guidance=self.sampling.guidance,
+            sampler_steps=self.sampling.steps,
+            sampler=self.sampling.sampler,
+        )
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def clip_frames(self) -> int:
+        return pixel_frames(self.denoiser.transformer.backbone.latent_frames)
+
+    def check(self, batch: Batch) -> None:
+        """Before the first step: the batch has every field that the denoiser and its conditioners read."""
+        batch.require(("video", "reference", "captions", "positions"), "training")
+        clip = self.encoded(batch)
+        for name, needs in self.denoiser.needs.items():
+            clip.require(needs, f"{name} (--model.{name.split('_')[0]})")
+        assert clip.latents is not None
+        have, want = tuple(clip.latents.shape[1:]), self._latent_shape()
+        if have != want:
+            raise UsageError(
+                f"sample '{batch.keys[0]}' encodes to latents of {have} (frames, channels, height, width), the backbone "
+                f"is built for {want}; set model.backbone and data.clip_frames to the same sizes"
+            )
+
+    def start_from(self, source: str | list[str]) -> None:
+        """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values."""
+        given = starting_weights(source)
+        missing, unexpected = self.denoiser.load_state_dict(given, strict=False)
+        fresh = [name for name in missing if not _belongs_to(name, "audio")]
+        if fresh or unexpected:
+            raise UsageError(
+                f"the checkpoint of {source} does not fit this model: {len(fresh)} parameters missing "
+                f"({', '.join(fresh[:3])}{', ...' if len(fresh) > 3 else ''}), {len(unexpected)} unexpected "
+                f"({', '.join(unexpected[:3])}{', ...' if len(unexpected) > 3 else ''}); "
+                "give both phases the same model.backbone, model.identity and model.options"
+            )
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Without the frozen encoders, which are read from their folders."""
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("encoders.")}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        result = super().load_state_dict(state_dict, strict=False, assign=assign)
+        missing = [name for name in result.missing_keys if not name.startswith("encoders.")]
+        if strict and (missing or result.unexpected_keys):
+            raise UsageError(
+                f"the checkpoint is of another model: missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}"
+            )
+        return result
+
+    def _latent_shape(self) -> tuple[int, int, int, int]:
+        size = self.denoiser.transformer.backbone
+        return size.latent_frames, size.latent_channels, size.latent_height, size.latent_width
+
+    def _check_inputs(self) -> None:
+        audio, text, size = self.encoders.audio, self.encoders.text, self.denoiser.transformer.backbone
+        have = (audio.layers, audio.channels, text.width)
+        want = (self.inputs.audio_layers, self.inputs.audio_channels, size.text_width)
+        if have != want:
+            raise UsageError(
+                f"the encoders give (audio layers, audio channels, text width) {have} but model.inputs and "
+                f"model.backbone.text_width say {want}; make them agree"
+            )
+
+
+def starting_weights(source: str | list[str]) -> dict[str, Tensor]:
+    """The denoiser's averaged weights in a checkpoint, in a run's folder, or in the run of config files."""
+    from hallo3_lightning.ablation.runs import named, resolve
+
+    files = [source] if isinstance(source, str) else source
+    path = Path(files[0])
+    if path.suffix in (".yaml", ".yml"):
+        path = named(resolve(files, {})).path
+        if not (path / "checkpoints").is_dir():
+            arguments = " ".join(f"--config {file}" for file in files)
+            raise UsageError(
+                f"this phase starts from the run of {' + '.join(files)}, which has no checkpoint yet ({path}); "
+                f"make it with `hallo3 fit {arguments}`, or name another checkpoint with --model.init_from"
+            )
+    return averaged(weights(path))
+
+
+def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The denoiser's part of a phase's state, with the moving average in place of what it follows."""
+    denoiser = {k.removeprefix("denoiser."): v for k, v in state.items() if k.startswith("denoiser.")}
+    average = {k.removeprefix("average.").replace("/", "."): v for k, v in state.items() if k.startswith("average.")}
+    return denoiser | {k: v for k, v in average.items() if k in denoiser}
+
+
+def _belongs_to(name: str, kind: str) -> bool:
+    return name.startswith(f"conditioners.{kind}_") or f".adapters.{kind}_" in name

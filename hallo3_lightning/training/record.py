@@ -1,0 +1,100 @@
+"""Callbacks that keep a run's folder true: its status, its facts, its metrics, its samples."""
+
+import json
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.training.phase import Phase
+
+KEPT_CLIPS = 8
+"""Clips of a test whose frames are kept for pictures."""
+
+
+class CountTrained(Callback):
+    """Tells the data module what was trained, before a checkpoint of the step is saved."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        trainer.datamodule.trained(batch)  # type: ignore[attr-defined]
+
+
+class Record(Callback):
+    """Writes status.json every few seconds, facts.json, and after a test metrics.json and samples/clips.safetensors."""
+
+    def __init__(self, run: RunFolder, every_s: float = 2.0) -> None:
+        self.run = run
+        self.every_s = every_s
+        self.written = 0.0
+        self.started = 0.0
+        self.first_step = 0
+        self.seconds_before = 0.0
+        self.clips: dict[str, list[Tensor]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started, self.first_step = time.monotonic(), trainer.global_step
+        self.seconds_before = self.run.facts().get("seconds", 0.0) if trainer.global_step else 0.0
+        parameters = list(pl_module.denoiser.parameters())  # type: ignore[union-attr]
+        if trainer.is_global_zero:
+            self.run.record_facts(
+                trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+                total_parameters=sum(p.numel() for p in parameters),
+            )
+        self._write(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if time.monotonic() - self.written > self.every_s:
+            self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        have = sum(len(part) for part in self.clips.get("truth", []))
+        room = slice(0, max(0, KEPT_CLIPS - have))
+        for name, video in ({"truth": batch.video} | outputs).items():
+            self.clips.setdefault(name, []).append(video[room].cpu())
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Phase)
+        report = pl_module.evaluation.report()
+        if not trainer.is_global_zero:
+            return
+        curves = report["curves"].values()
+        clips = {name: torch.cat(parts) for name, parts in self.clips.items()}
+        for name, key in (("aperture", "true"), ("measured", "measured")):
+            clips[name] = torch.tensor([curve[key] for curve in curves])[:KEPT_CLIPS]
+        self.run.samples.mkdir(parents=True, exist_ok=True)
+        save_file(clips, self.run.samples / "clips.safetensors")
+        write_atomically(self.run.path / "metrics.json", json.dumps(report, indent=1))
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.written = time.monotonic()
+        elapsed = self.written - self.started
+        done = trainer.global_step - self.first_step
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        per_step = data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        loss = trainer.callback_metrics.get("train/loss")
+        seconds = self.seconds_before + elapsed
+        self.run.record(
+            Status(
+                state="running",
+                step=trainer.global_step,
+                max_steps=int(trainer.max_steps),
+                loss=None if loss is None else round(float(loss), 5),
+                samples_per_s=round(done * per_step / elapsed, 2) if done and elapsed > 0 else None,
+                seconds=round(seconds, 1),
+            )
+        )
+        self.run.record_facts(steps=trainer.global_step, seconds=round(seconds, 1))
