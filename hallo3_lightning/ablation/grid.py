@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -218,15 +219,19 @@ class Place:
 
 
 def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors: Sequence[Path]) -> None:
-    """Add run name -> folder to root/<grid>/grid.json, with what each run was then."""
+    """Add run name -> folder to root/<grid>/grid.json, with what each run was then; paths are relative to root."""
     known = _written(grid, root)
     runs = {run.name: run for run in grid.runs()}
+
+    def relative(folder: Path) -> str:
+        return os.path.relpath(folder, root)
+
     entries = {
-        name: {"folder": str(folder), "overrides": dict(runs[name].overrides)} for name, folder in folders.items()
+        name: {"folder": relative(folder), "overrides": dict(runs[name].overrides)} for name, folder in folders.items()
     }
     page = {
         "runs": {**known.get("runs", {}), **entries},
-        "ancestors": sorted({*known.get("ancestors", []), *map(str, ancestors)}),
+        "ancestors": sorted({*known.get("ancestors", []), *map(relative, ancestors)}),
     }
     write_atomically(grid.folder(root) / "grid.json", json.dumps(page, indent=1))
 
@@ -234,18 +239,18 @@ def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors:
 def places(grid: Grid, root: Path) -> list[Place]:
     """Every run of the grid with its folder; a run whose settings have changed since has none."""
     written = _written(grid, root).get("runs", {})
-    return [Place(run, _folder(run, written.get(run.name))) for run in grid.runs()]
+    return [Place(run, _folder(root, run, written.get(run.name))) for run in grid.runs()]
 
 
 def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
     """Runs that runs of the grid start from."""
-    return [RunFolder(Path(path)) for path in _written(grid, root).get("ancestors", [])]
+    return [RunFolder(root / path) for path in _written(grid, root).get("ancestors", [])]
 
 
-def _folder(run: Run, entry: Mapping[str, Any] | None) -> RunFolder | None:
+def _folder(root: Path, run: Run, entry: Mapping[str, Any] | None) -> RunFolder | None:
     if entry is None or entry["overrides"] != dict(run.overrides):
         return None
-    return RunFolder(Path(entry["folder"]))
+    return RunFolder(root / entry["folder"])
 
 
 def _written(grid: Grid, root: Path) -> dict[str, Any]:

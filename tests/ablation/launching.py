@@ -1,0 +1,42 @@
+"""A launcher of miniature runs, as a program that tests can kill: launching.py ROOT STEPS STEP_S RUNS [PARALLEL]."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from hallo3_lightning.ablation.jobs import Job
+from hallo3_lightning.ablation.launch import Launcher
+from hallo3_lightning.ablation.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Miniature(RunFolder):
+    """A run whose program is program.py."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("program.py")), str(self.path)]
+
+
+def job(root: Path, name: str, steps: int = 3, needs: Job | None = None, **model) -> Job:
+    config = {
+        "phase": "audio",
+        "seed_everything": 0,
+        "model": {"step_s": 0.02, **model},
+        "data": {},
+        "trainer": {"max_steps": steps},
+    }
+    return Job(name, Miniature(root / name), config, needs)
+
+
+def launched(jobs: list[Job], parallel: int = 2, width: int = 120) -> tuple[int, str]:
+    """Exit status and printed lines."""
+    console = Console(width=width, record=True, quiet=False, force_terminal=False, file=sys.stderr)
+    code = Launcher(jobs, parallel, "a question", console).run()
+    return code, console.export_text()
+
+
+if __name__ == "__main__":
+    root, steps, step_s, count = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    sys.exit(launched([job(root, f"run{i}", steps, step_s=step_s) for i in range(count)])[0])

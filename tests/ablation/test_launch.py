@@ -1,0 +1,130 @@
+"""The launcher with real processes: failures, resumption, signals, and never the same run twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launching import job, launched
+
+from hallo3_lightning.ablation import launch
+from hallo3_lightning.ablation.jobs import THREADS
+from hallo3_lightning.ablation.runs import RunFolder
+
+LAUNCHING = str(Path(__file__).with_name("launching.py"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(launch, "POLL_S", 0.05)
+
+
+def starts(root: Path, name: str) -> int:
+    file = root / name / "starts.txt"
+    return len(file.read_text()) if file.is_file() else 0
+
+
+def until(condition, limit_s: float = 20.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def step(root: Path, name: str) -> int:
+    return RunFolder(root / name).status().step
+
+
+def test_all_finish_and_finished_ones_never_run_again(tmp_path):
+    assert launched([job(tmp_path, name) for name in "abc"])[0] == 0
+    assert launched([job(tmp_path, name) for name in "abcd"])[0] == 0
+    assert [starts(tmp_path, name) for name in "abcd"] == [1, 1, 1, 1]
+    assert RunFolder(tmp_path / "d").metrics() == {"steps": 3}
+
+
+def test_one_failure_stops_nothing_and_is_said_once_with_its_last_line(tmp_path):
+    code, text = launched(
+        [job(tmp_path, "bad", fails_at=2), job(tmp_path, "worse", crashes_at=1), job(tmp_path, "good")]
+    )
+    assert code == 1
+    assert "bad failed: RuntimeError: loss is [nan] here; see" in text
+    assert "worse failed: KeyError: 'no such [key]'; see" in text
+    assert RunFolder(tmp_path / "good").status().state == "finished"
+    assert "1 finished" in text
+
+
+def test_a_failed_run_is_tried_again_by_the_next_launch(tmp_path):
+    (tmp_path / "mended").mkdir()
+    assert launched([job(tmp_path, "mended", fails_at=2)])[0] == 1
+    (tmp_path / "mended" / "config.yaml").unlink()
+    assert launched([job(tmp_path, "mended")])[0] == 0
+
+
+def test_what_others_start_from_comes_first_and_its_failure_is_theirs(tmp_path):
+    first = job(tmp_path, "first")
+    assert launched([first, *(job(tmp_path, name, needs=first) for name in "ab")])[0] == 0
+    ended = (tmp_path / "first" / "metrics.json").stat().st_mtime
+    assert all((tmp_path / name / "config.yaml").stat().st_mtime >= ended for name in "ab")
+
+    broken = job(tmp_path, "broken", fails_at=1)
+    code, text = launched([broken, job(tmp_path, "c", needs=broken), job(tmp_path, "d")])
+    assert code == 1
+    assert "c failed: broken, which it starts from, failed" in text
+    assert starts(tmp_path, "c") == 0
+    assert starts(tmp_path, "d") == 1
+
+
+def test_at_most_parallel_at_once_and_threads_are_shared(tmp_path):
+    jobs = [job(tmp_path, name, steps=6, step_s=0.05) for name in "abcd"]
+    launched(jobs, parallel=2)
+    spans = [
+        ((tmp_path / n / "starts.txt").stat().st_mtime, (tmp_path / n / "metrics.json").stat().st_mtime) for n in "abcd"
+    ]
+    assert max(sum(a <= begin < b for a, b in spans) for begin, _ in spans) == 2
+    assert launch.Launcher(jobs, 2, "", None).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert "OMP_NUM_THREADS" in THREADS
+
+
+def spawned(root: Path, steps: int, step_s: float, runs: int) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, LAUNCHING, str(root), str(steps), str(step_s), str(runs)])
+
+
+def test_kill_9_of_the_launcher_and_again_goes_on(tmp_path):
+    launcher = spawned(tmp_path, 40, 0.05, 2)
+    until(lambda: step(tmp_path, "run0") >= 2 and step(tmp_path, "run1") >= 2)
+    launcher.kill()
+    launcher.wait()
+    code, text = launched([job(tmp_path, f"run{i}", 40, step_s=0.05) for i in range(2)])
+    assert code == 0
+    assert [starts(tmp_path, f"run{i}") for i in range(2)] == [1, 1]  # taken over, not started twice
+    assert "2 finished" in text
+
+
+def test_a_run_killed_with_its_launcher_is_resumed(tmp_path):
+    launcher = spawned(tmp_path, 30, 0.05, 1)
+    until(lambda: step(tmp_path, "run0") >= 3)
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(timeout=20) == 128 + signal.SIGTERM
+    assert RunFolder(tmp_path / "run0").status().state == "stopped"
+    reached = int((tmp_path / "run0" / "step.txt").read_text())
+    assert 3 <= reached < 30
+    begin = time.monotonic()
+    assert launched([job(tmp_path, "run0", 30, step_s=0.05)])[0] == 0
+    assert time.monotonic() - begin < 30 * 0.05 + 1.0
+    assert starts(tmp_path, "run0") == 2
+
+
+def test_two_launchers_share_the_work(tmp_path):
+    launchers = [spawned(tmp_path, 10, 0.05, 4) for _ in range(2)]
+    assert [launcher.wait(timeout=30) for launcher in launchers] == [0, 0]
+    assert [starts(tmp_path, f"run{i}") for i in range(4)] == [1] * 4
+
+
+def test_lines_are_few_where_output_is_no_terminal(tmp_path):
+    _, text = launched([job(tmp_path, "a", steps=40, step_s=0.05)])
+    lines = [line for line in text.splitlines() if line.startswith("a: ")]
+    assert 2 <= len(lines) <= 4
+    assert "finished" in lines[-1]
