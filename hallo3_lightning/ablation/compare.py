@@ -1,0 +1,152 @@
+"""One table of a grid's results: arms as rows, mean and spread over seeds, the control and the ceiling below them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hallo3_lightning.ablation.grid import Grid, read
+from hallo3_lightning.ablation.results import CEILING, Result, check_comparable, collect, compared
+from hallo3_lightning.ablation.runs import write_atomically
+from hallo3_lightning.ablation.status import duration
+
+UNFAIR = 0.10
+"""Arms whose trainable parameters differ by more than this share are not a fair comparison."""
+
+
+def compare(grid: Path, *, root: Path = Path("runs"), out: Path | None = None) -> int:
+    """Print the table and write comparison.json, .md, .png and TensorBoard's hparams; 1 while runs are missing.
+
+    out: folder for the files; default root/<grid>.
+    """
+    page = read(grid)
+    results, missing = collect(page, root)
+    console = Console()
+    if results:
+        check_comparable(results)
+        comparison = compared(page, results, missing)
+        _write(page, results, comparison, root, out or page.folder(root))
+        console.print(table(comparison))
+        for line in sentences(comparison):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(f"written to {out or page.folder(root)}", soft_wrap=True)
+    for name, why in missing.items():
+        console.print(f"[yellow]missing:[/] {name}: {escape(why)}", soft_wrap=True)
+    if missing:
+        console.print(f"{len(missing)} of {len(page.runs())} runs are missing; hallo3 ablate {grid} goes on with them")
+    return int(bool(missing))
+
+
+def sentences(comparison: Mapping[str, Any]) -> list[str]:
+    """What the numbers say, in words: one line an arm, and a warning where the comparison is not fair."""
+    lines = []
+    for arm in comparison["arms"]:
+        for metric, gain in arm["above_control"].items():
+            verb = "beats" if gain["difference"] > 0 else "falls below"
+            size = "no spread" if gain["std_errors"] is None else f"{abs(gain['std_errors']):.1f} standard errors"
+            lines.append(
+                f"{arm['name']} {verb} its {_words(gain['control'])} control in {_words(metric)} by {size} "
+                f"({gain['difference']:+.3f} ± {gain['std_error']:.3f} over {gain['clips']} clips)."
+            )
+    return lines + _fairness(comparison["arms"])
+
+
+def _fairness(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    known = {arm["name"]: arm["trainable_parameters"] for arm in arms if arm["trainable_parameters"]}
+    if not known or max(known.values()) <= (1 + UNFAIR) * min(known.values()):
+        return []
+    few, many = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    return [
+        f"Careful: {many} trains {known[many]:,} parameters and {few} {known[few]:,} "
+        f"({known[many] / known[few] - 1:.0%} more): a difference between them may be one of size."
+    ]
+
+
+def table(comparison: Mapping[str, Any]) -> Table:
+    """Arms, then controls; metrics as mean ± spread over seeds, facts of each arm at the right."""
+    page = Table(title=comparison["question"] or comparison["grid"], caption=_caption(comparison))
+    page.add_column("arm", no_wrap=True)
+    for heading in _headings(comparison)[1:]:
+        page.add_column(heading, justify="right")
+    rows = list(_rows(comparison))
+    for i, row in enumerate(rows):
+        page.add_row(*map(escape, row), end_section=i + 1 == len(comparison["arms"]))
+    return page
+
+
+def markdown(comparison: Mapping[str, Any]) -> str:
+    """The same table and sentences for a lab notebook."""
+    headings = _headings(comparison)
+    lines = [
+        f"# {comparison['question'] or comparison['grid']}",
+        "",
+        "| " + " | ".join(h.replace("\n", " ") for h in headings) + " |",
+    ]
+    lines.append("|---" + "|---:" * (len(headings) - 1) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in _rows(comparison)]
+    lines += ["", _caption(comparison), ""]
+    lines += [f"- {sentence}" for sentence in sentences(comparison)]
+    lines += [f"- missing: {name}: {why}" for name, why in comparison["missing"].items()]
+    return "\n".join([*lines, "", "![truth above, each arm below](comparison.png)", ""])
+
+
+def _caption(comparison: Mapping[str, Any]) -> str:
+    protocol = comparison["protocol"]
+    return f"mean ± deviation over seeds; protocol {protocol.get('id')} {protocol['hash']}; ↑ higher is better, ↓ lower, → nearer to zero"
+
+
+def _metrics(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: spread for arm in comparison["arms"] for name, spread in arm["metrics"].items()}
+
+
+def _headings(comparison: Mapping[str, Any]) -> list[str]:
+    better = {True: "↑", False: "↓", None: "→0"}
+    scores = [f"{_words(n)} {better[m['higher_is_better']]}\n{m['unit']}" for n, m in _metrics(comparison).items()]
+    return ["arm", *scores, "seeds", "clips", "trainable\nparameters", "steps", "time"]
+
+
+def _rows(comparison: Mapping[str, Any]) -> Iterable[list[str]]:
+    metrics = _metrics(comparison)
+    for arm in comparison["arms"]:
+        scores = [_spread(arm["metrics"].get(metric)) for metric in metrics]
+        facts = [_count(arm["trainable_parameters"]), _count(arm["steps"])]
+        spent = "" if arm["seconds"] is None else duration(arm["seconds"])
+        yield [
+            arm["name"] + (" *" if arm["name"] == comparison["baseline"] else ""),
+            *scores,
+            str(len(arm["seeds"])),
+            str(arm["clips"]),
+            *facts,
+            spent,
+        ]
+    for control in sorted(comparison["controls"], key=lambda name: name == CEILING):
+        label = f"ceiling: {control}" if control == CEILING else f"control: {_words(control)}"
+        yield [label, *(_spread(comparison["controls"][control].get(metric)) for metric in metrics), *[""] * 5]
+
+
+def _spread(spread: Mapping[str, Any] | None) -> str:
+    if spread is None:
+        return "–"
+    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _write(grid: Grid, results: Sequence[Result], comparison: Mapping[str, Any], root: Path, out: Path) -> None:
+    from hallo3_lightning.ablation.board import write_board
+    from hallo3_lightning.ablation.picture import draw
+
+    write_atomically(out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
+    write_atomically(out / "comparison.md", markdown(comparison))
+    draw(grid, results, out / "comparison.png")
+    write_board(grid, results, grid.folder(root) / "tensorboard")
