@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
-from hallo3_lightning.ablation.grid import Grid
+from hallo3_lightning.ablation.grid import Arm, Grid
 
 if TYPE_CHECKING:
     from hallo3_lightning.ablation.results import Result
@@ -31,13 +31,15 @@ def write_board(grid: Grid, results: "Sequence[Result]", folder: Path) -> None:
 def _settings(grid: Grid, result: "Result") -> dict[str, str | float]:
     """arm, seed and every axis of the grid; an arm that leaves an axis alone says so."""
     arm = next(arm for arm in grid.arms if arm.name == result.arm)
-    axes = {axis: _plain(arm.settings[axis]) if axis in arm.settings else "as the base" for axis in grid.axes}
-    return {"arm": arm.name, "seed": float(result.seed), **axes}
+    return {"arm": arm.name, "seed": float(result.seed), **{axis: _setting(grid, arm, axis) for axis in grid.axes}}
 
 
-def _plain(value: Any) -> str | float:
-    """Numbers as numbers, everything else as text: the page knows no more kinds."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+def _setting(grid: Grid, arm: Arm, axis: str) -> str | float:
+    """A number where all arms have one, else text: the page knows one kind for a column."""
+    values = [other.settings.get(axis, "as the base") for other in grid.arms]
+    value = arm.settings.get(axis, "as the base")
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return float(value) if numbers else str(value)
 
 
 def _forget(folder: Path, keep: Iterable[str]) -> None:

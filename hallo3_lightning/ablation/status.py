@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +21,9 @@ COLOURS: dict[State, str] = {
     "failed": "red",
     "finished": "green",
 }
+HEADINGS = ("run", "state", "step", "samples/s", "loss", "time", "seen", "note")
+UNSURE = ("running", "stopped")
+"""States of which one wants to know when the run was last heard of."""
 NEVER = Status("pending")
 
 
@@ -47,13 +51,15 @@ def status(grid: Path, *, root: Path = Path("runs")) -> int:
 
 
 def table(rows: Iterable[Row], title: str, caption: str = "") -> Table:
-    """State, step, speed, loss and age of each run."""
-    page = Table(title=title or None, caption=caption or None)
-    for heading in ("run", "state", "step", "samples/s", "loss", "time", "updated", "note"):
-        right = heading in ("step", "samples/s", "loss", "time", "updated")
-        page.add_column(heading, justify="right" if right else "left", no_wrap=heading != "note")
-    for row in rows:
-        page.add_row(*_cells(row))
+    """State, step, speed, loss and age of each run; a column of which nothing is known is left out."""
+    page = Table(title=title or None, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    cells = [_cells(row) for row in rows]
+    known = [i for i in range(len(HEADINGS)) if i < 2 or any(line[i] for line in cells)]
+    for i in known:
+        text = HEADINGS[i] in ("run", "state", "note")
+        page.add_column(HEADINGS[i], justify="left" if text else "right", no_wrap=HEADINGS[i] != "note")
+    for line in cells:
+        page.add_row(*(line[i] for i in known))
     return page
 
 
@@ -83,6 +89,6 @@ def _cells(row: Row) -> list[str]:
         "" if now.samples_per_s is None else f"{now.samples_per_s:.1f}",
         "" if now.loss is None else f"{now.loss:.4f}",
         duration(now.seconds) if started else "",
-        f"{duration(max(time.time() - now.updated, 0))} ago" if now.updated else "",
+        f"{duration(max(time.time() - now.updated, 0))} ago" if now.updated and now.state in UNSURE else "",
         escape((now.error if now.state == "failed" else "") or row.note),
     ]

@@ -1,0 +1,160 @@
+"""Grid files: what they expand to, and which mistakes are refused with which sentence."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hallo3_lightning.ablation.grid import ancestors, places, read, word, write_places
+from hallo3_lightning.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(tmp_path: Path, **page) -> Path:
+    """A grid file beside a base config, in the folders that experiments/ has."""
+    grids = tmp_path / "grids"
+    grids.mkdir(exist_ok=True)
+    (tmp_path / "tiny").mkdir(exist_ok=True)
+    (tmp_path / "tiny" / "audio.yaml").write_text("phase: audio\n")
+    file = grids / "page.yaml"
+    file.write_text(yaml.safe_dump({"base": ["tiny/audio.yaml"], **page}, sort_keys=False))
+    return file
+
+
+AXES = {"model.audio": ["cross_attention", "adaln"], "model.motion_frames": [0, 2, 4]}
+
+
+def test_arms_are_the_product_of_the_axes_with_readable_names(tmp_path):
+    grid = read(written(tmp_path, axes=AXES, seeds=[3, 1], question="Why?", baseline="adaln,motion_frames=2"))
+    assert [arm.name for arm in grid.arms] == [
+        "cross_attention,motion_frames=0",
+        "cross_attention,motion_frames=2",
+        "cross_attention,motion_frames=4",
+        "adaln,motion_frames=0",
+        "adaln,motion_frames=2",
+        "adaln,motion_frames=4",
+    ]
+    assert grid.arms[4].settings == {"model.audio": "adaln", "model.motion_frames": 2}
+    assert grid.axes == ["model.audio", "model.motion_frames"]
+    assert (grid.name, grid.question, grid.baseline) == ("page", "Why?", "adaln,motion_frames=2")
+    assert grid.base == (tmp_path / "tiny" / "audio.yaml",)
+
+
+def test_runs_are_arms_by_seeds_with_all_overrides(tmp_path):
+    grid = read(written(tmp_path, axes=AXES, seeds=[3, 1], overrides={"trainer.max_steps": 7}))
+    runs = grid.runs()
+    assert len(runs) == 12
+    assert [run.seed for run in runs] == [3] * 6 + [1] * 6
+    assert runs[6].name == "cross_attention,motion_frames=0-seed1"
+    assert runs[6].overrides == {
+        "trainer.max_steps": 7,
+        "model.audio": "cross_attention",
+        "model.motion_frames": 0,
+        "seed_everything": 1,
+    }
+    assert [run.name for run in grid.runs(["adaln,motion_frames=4"], [1])] == ["adaln,motion_frames=4-seed1"]
+
+
+def test_hand_picked_arms_stand_beside_the_axes(tmp_path):
+    axes = {"model.audio": ["adaln"]}
+    grid = read(written(tmp_path, axes=axes, arms={"small": {"model.audio": "none", "model.backbone.width": 32}}))
+    assert [arm.name for arm in grid.arms] == ["adaln", "small"]
+    assert grid.seeds == (0,)
+    alone = read(written(tmp_path, arms={"one": {"a": 1}, "two": {"a": 2}}))
+    assert [arm.name for arm in alone.arms] == ["one", "two"]
+
+
+def test_a_word_used_on_two_axes_says_which(tmp_path):
+    grid = read(written(tmp_path, axes={"model.audio": ["none", "adaln"], "model.identity": ["none", "face"]}))
+    assert [a.name for a in grid.arms] == [
+        "audio=none,identity=none",
+        "audio=none,face",
+        "adaln,identity=none",
+        "adaln,face",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("conditioning.audio.adaln", "adaln"),
+        ("a+b", "a+b"),
+        (["a", "b"], "a+b"),
+        ({"class_path": "torch.optim.AdamW", "init_args": {}}, "AdamW"),
+        (None, "none"),
+        (True, "true"),
+        ("../../etc/pass wd", "pass_wd"),
+        (1e-4, "0.0001"),
+    ],
+)
+def test_words_are_safe_as_folder_names(value, name):
+    assert word(value) == name
+
+
+def test_baseline_by_value(tmp_path):
+    grid = read(written(tmp_path, axes={"model.motion_frames": [0, 2]}, baseline=2))
+    assert grid.baseline == "motion_frames=2"
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ({"axis": {}}, "no key 'axis' in .*did you mean 'axes'"),
+        ({"axes": AXES, "base": []}, "has no 'base'"),
+        ({"axes": AXES, "base": ["tiny/adio.yaml"]}, "no base config 'tiny/adio.yaml'.*did you mean 'tiny/audio.yaml'"),
+        ({}, "neither 'axes' nor 'arms'"),
+        ({"axes": {"model.audio": []}}, "axis 'model.audio' is \\[\\]"),
+        ({"axes": {"model.audio": "adaln"}}, "axis 'model.audio' is 'adaln'; expected a list"),
+        ({"axes": {"model.audio": ["a", "a"]}}, "two arms have the same name: a"),
+        ({"axes": {"m": ["a"]}, "arms": {"b": {"m": "a"}}}, "two arms have the same settings"),
+        ({"axes": AXES, "baseline": "adalm"}, "no arm 'adalm' in .*key 'baseline'"),
+        ({"axes": AXES, "seeds": [0, 0]}, "'seeds' is \\[0, 0\\]"),
+        ({"axes": AXES, "seeds": 3}, "'seeds' is 3; expected a list"),
+        ({"axes": ["model.audio"]}, "'axes' is \\['model.audio'\\]; expected a mapping"),
+        ({"arms": {"a/b": {"m": 1}}}, "arm 'a/b'"),
+    ],
+)
+def test_mistakes_are_refused_with_one_sentence(tmp_path, page, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        read(written(tmp_path, **page))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_names_the_nearest(tmp_path):
+    file = written(tmp_path, axes=AXES)
+    with pytest.raises(UsageError, match=r"did you mean '.*page.yaml'"):
+        read(file.with_name("pages.yaml"))
+    file.write_text("axes: [")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read(file)
+
+
+def test_wrong_arm_and_seed_list_the_right_ones(tmp_path):
+    grid = read(written(tmp_path, axes={"model.audio": ["adaln"]}, seeds=[0, 1]))
+    with pytest.raises(UsageError, match="no arm 'adalm'.*did you mean 'adaln'"):
+        grid.runs(only=["adalm"])
+    with pytest.raises(UsageError, match="no seed '7'.*there are: 0, 1"):
+        grid.runs(seeds=[7])
+
+
+def test_places_are_remembered_until_the_settings_change(tmp_path):
+    page = read(written(tmp_path, axes={"model.audio": ["a", "b"]}))
+    root = tmp_path / "runs"
+    assert [place.folder for place in places(page, root)] == [None, None]
+    write_places(page, root, {"a-seed0": root / "page" / "a-seed0-x"}, [root / "first"])
+    write_places(page, root, {"b-seed0": root / "page" / "b-seed0-x"}, [])
+    assert [place.folder.path for place in places(page, root)] == [root / "page" / f"{n}-seed0-x" for n in "ab"]
+    assert [run.path for run in ancestors(page, root)] == [root / "first"]
+    moved = root.rename(tmp_path / "elsewhere")
+    assert places(page, moved)[0].folder.path == moved / "page" / "a-seed0-x"
+    changed = read(written(tmp_path, axes={"model.audio": ["a", "b"]}, overrides={"trainer.max_steps": 3}))
+    assert [place.folder for place in places(changed, moved)] == [None, None]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "grids").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_grid_of_the_project_can_be_read(file):
+    grid = read(file)
+    assert grid.question.endswith("?")
+    assert grid.baseline
+    assert len(grid.runs()) == len(grid.arms) * len(grid.seeds)

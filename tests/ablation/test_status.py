@@ -1,0 +1,54 @@
+"""Where runs stand, quickly and without anything heavy."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from finished import finished_grid
+
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.runs import RunFolder, Status
+from hallo3_lightning.ablation.status import duration, status
+
+
+def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    file, root = finished_grid(tmp_path, skip=("b-seed0", "b-seed1", "c-seed0"))
+    folder = read(file).folder(root)
+    stopped, failed = (RunFolder(folder / f"{name}-00000000") for name in ("b-seed0", "b-seed1"))
+    stopped.record(Status("running", 120, 500, 0.3, 33.3, 12.0))
+    failed.record(Status("failed", 7, 500, error="RuntimeError: loss is [nan]"))
+    assert status(file, root=root) == 0
+    text = capsys.readouterr().out
+    for words in ("stopped", "120/500", "33.3", "0.3000", "RuntimeError: loss is [nan]", "Which way?"):
+        assert words in text
+    assert "1 pending, 1 stopped, 1 failed, 3 finished" in text
+
+
+def test_a_hundred_runs_in_less_than_a_second_and_a_half(tmp_path):
+    file, root = finished_grid(tmp_path, skip=("a-seed0",), seeds=[0, 1])
+    seeds = list(range(34))
+    file, _ = finished_grid(tmp_path / "many", skip=tuple(f"{a}-seed{s}" for a in "abc" for s in seeds), seeds=seeds)
+    grid = read(file)
+    for run in grid.runs():
+        RunFolder(grid.folder(tmp_path / "many" / "runs") / f"{run.name}-00000000").record(Status("running", 3, 500))
+    code = "import sys; from hallo3_lightning.ablation.status import status; from pathlib import Path; "
+    code += (
+        "status(Path(sys.argv[1]), root=Path(sys.argv[2])); print('torch' in sys.modules, 'lightning' in sys.modules)"
+    )
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), str(tmp_path / "many" / "runs")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.monotonic() - begin < 1.5
+    assert "102 stopped" in done.stdout
+    assert done.stdout.endswith("False False\n")
+    assert Path(root).is_dir()
+
+
+def test_durations():
+    assert [duration(s) for s in (4.6, 200, 7500)] == ["5 s", "3 min 20 s", "2 h 05 min"]
