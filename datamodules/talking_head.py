@@ -82,6 +82,11 @@ class TalkingHead(LightningDataModule):
         """Of what the training order depends on: the bytes of the shards and the seed."""
         return hashlib.blake2b(f"{self.train_index.digest}/{self.seed}".encode(), digest_size=8).hexdigest()
 
+    @property
+    def num_test_clips(self) -> int:
+        """Held-out clips that a test generates."""
+        return len(self.held_out_index) if self.test_clips is None else min(self.test_clips, len(self.held_out_index))
+
     def prepare_data(self) -> None:
         """Index the shards, once a node, before the ranks open them."""
         open_index(self._folder("train"))

@@ -87,6 +87,12 @@ def test_truncated_shard_is_named(tmp_path, samples):
         open_index(tmp_path)
 
 
+def test_file_that_is_no_tar_is_named(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"<html>404 Not Found</html>" * 100)
+    with pytest.raises(BadSample, match=r"a\.tar: not a whole plain tar"):
+        open_index(tmp_path)
+
+
 def test_only_plain_files_are_indexed_and_no_name_becomes_a_path(tmp_path):
     outside = tmp_path / "outside.txt"
     with tarfile.open(tmp_path / "a.tar", "w") as tar:

@@ -137,6 +137,13 @@ def test_impossible_arguments_are_refused(heads, changes, message):
         data(heads, **changes)
 
 
+def test_training_needs_training_shards_and_testing_does_not(heads, tmp_path):
+    (tmp_path / "held_out").symlink_to(heads / "held_out")
+    data(tmp_path).setup("test")
+    with pytest.raises(UsageError, match=f"{tmp_path}/train does not exist"):
+        data(tmp_path).setup("fit")
+
+
 def test_missing_folder_says_what_to_type(tmp_path):
     with pytest.raises(UsageError, match=f"hallo3 synthesize {tmp_path}/none"):
         data(tmp_path / "none").setup("fit")

@@ -105,14 +105,25 @@ def test_away_from_the_camera_there_is_no_mouth(someone):
     assert not picture.cavity.any()
 
 
-def test_light_comes_from_its_direction(someone):
-    plain = replace(someone, skin=np.full(3, 0.6, np.float32))
-    lamp = [[-1, 0, 0], [1, 0, 0]]
-    picture = render(plain, replace(still(2, light_direction=lamp), ambient=0.4), np.zeros(2), np.ones(2), 32)
-    cheeks = picture.video[:, 16:20, :, 1].astype(float).mean(1)
-    left, right = cheeks[:, 7:10].mean(1), cheeks[:, 22:25].mean(1)
-    assert left[0] > 1.3 * right[0]
-    assert right[1] > 1.3 * left[1]
+@pytest.mark.parametrize("yaw", [-0.8, 0, 0.8])
+def test_light_stays_where_it_is_when_the_head_turns(someone, yaw):
+    grey = np.full(3, 0.6, np.float32)
+    plain = replace(someone, skin=grey, hair=grey)
+    scene = replace(still(2, yaw=[yaw, yaw], light_direction=[[-0.8, 0, 0.6], [0.8, 0, 0.6]]), ambient=0.4)
+    picture = render(plain, scene, np.zeros(2), np.ones(2), 32)
+    forehead = picture.video[:, 6:9, :, 1].astype(float).mean(1)
+    left, right = forehead[:, 9:12].mean(1), forehead[:, 20:23].mean(1)
+    assert left[0] > 1.2 * right[0]
+    assert right[1] > 1.2 * left[1]
+
+
+@pytest.mark.parametrize("yaw", [0, 0.6, 1.3])
+def test_mouth_is_on_the_face_and_the_face_in_the_foreground(someone, yaw):
+    picture = render(someone, still(1, yaw=[yaw]), np.ones(1), np.ones(1), 32)
+    assert picture.cavity.any()
+    assert (picture.cavity <= picture.lip).all()
+    assert (picture.lip <= picture.face).all()
+    assert (picture.face <= picture.foreground).all()
 
 
 def test_blink_hides_the_eyes(someone):

@@ -31,7 +31,7 @@ def test_mouth_opens_and_closes():
 
 @pytest.mark.parametrize("pitch_hz", [100.0, 220.0])
 def test_voice_has_its_pitch(pitch_hz):
-    """The first harmonic stands within the voice's wavering of a tenth."""
+    """The first two harmonics stand out, within the voice's wavering of a tenth."""
     waveform = speak(500, default_rng(3), pitch_hz).waveform
     spectrum = np.abs(np.fft.rfft(waveform)) ** 2
     hz = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE_HZ)
@@ -39,6 +39,8 @@ def test_voice_has_its_pitch(pitch_hz):
     below, between = hz < 0.7 * pitch_hz, (hz > 1.25 * pitch_hz) & (hz < 1.7 * pitch_hz)
     assert spectrum[near].mean() > 20 * spectrum[below].mean()
     assert spectrum[near].mean() > 20 * spectrum[between].mean()
+    second = (hz > 1.85 * pitch_hz) & (hz < 2.15 * pitch_hz)
+    assert spectrum[second].mean() > 5 * spectrum[between].mean()
 
 
 def test_same_generator_same_speech():
