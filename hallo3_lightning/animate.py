@@ -108,7 +108,7 @@ class Animator:
         def predict(noisy: Tensor, step: int) -> Tensor:
             steps = torch.full((len(both),), step, device=noisy.device)
             parts = self.denoiser(torch.cat([noisy] * len(branches)), steps, both, conditions).chunk(len(branches))
-            return parts[0] if len(parts) == 1 else guided(*parts, self.sampling.guidance)
+            return parts[0] if len(parts) == 1 else guided(parts[0], parts[1], self.sampling.guidance)
 
         def noise(step: int) -> Tensor:
             return normal(shape, self.seed, f"sampling {window.index}", positions, step)

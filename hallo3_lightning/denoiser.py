@@ -57,6 +57,7 @@ class Denoiser(nn.Module):
         """v [B, T, c, h, w] for noisy latents of the same shape at diffusion steps [B]."""
         if conditions is None:
             conditions = by_block(self.signals(batch), len(self.transformer.blocks))
+        assert batch.motion_latents is not None
         latents = torch.cat([noisy, batch.motion_latents], dim=2)
         return self.transformer(latents, batch.text_embeddings, steps, conditions)
 

@@ -1,5 +1,6 @@
 """The adapters that strategies are made of: one for each site."""
 
+import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -88,11 +89,19 @@ class ContextTokens(Adapter):
     """Tokens site: context tokens join self-attention as keys and values through projections of the adapter's own.
 
     Keys are rotated by the time of their latent frame alone, so that the video can tell whose frame a token is.
+
+    Args:
+        width: C.
+        heads: attention heads, those of the block.
+        context_width: channels of a context token.
+        norm_eps: epsilon of the norm of keys.
+        aligned: whether only the patches of its own latent frame see a token; else text and all frames do.
     """
 
-    def __init__(self, width: int, heads: int, context_width: int, norm_eps: float) -> None:
+    def __init__(self, width: int, heads: int, context_width: int, norm_eps: float, aligned: bool) -> None:
         super().__init__()
         self.heads = heads
+        self.aligned = aligned
         self.to_k = nn.Linear(context_width, width)
         self.to_v = nn.Linear(context_width, width)
         self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps)
@@ -103,7 +112,9 @@ class ContextTokens(Adapter):
         if host.time_rotary is not None:
             keys = host.time_rotary(keys)
         values = rearrange(self.to_v(signal), "b t a (heads d) -> b heads (t a) d", heads=self.heads)
-        return Prepared(keys_values=KeysValues(rearrange(keys, "b heads a t d -> b heads (t a) d"), values))
+        frames = torch.arange(signal.shape[1], device=signal.device)
+        seen_by = repeat(frames, "t -> (t a)", a=signal.shape[2]) if self.aligned else None
+        return Prepared(keys_values=KeysValues(rearrange(keys, "b heads a t d -> b heads (t a) d"), values, seen_by))
 
     def tokens(self, prepared: Prepared) -> KeysValues | None:
         return prepared.keys_values

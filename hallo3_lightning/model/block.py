@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from hallo3_lightning.model.attention import Attention, KeysValues, joined
+from hallo3_lightning.model.attention import Attention, KeysValues, joined, visible
 from hallo3_lightning.model.positions import Rotary
 from hallo3_lightning.model.sites import (
     Adapter,
@@ -138,10 +138,16 @@ class Block(nn.Module):
         if rotary is not None:
             queries = _rotate_from(text_tokens, queries, rotary)
             own = KeysValues(_rotate_from(text_tokens, own.keys, rotary), own.values)
-        context = joined([own, *(part for part in extra if part is not None)])
-        mixed = self.attn1.output(queries, context)
+        parts = [own, *(part for part in extra if part is not None)]
+        mixed = self.attn1.output(queries, joined(parts), visible(_frame_of_tokens(text, video), parts))
         return rearrange(mixed[:, text_tokens:], "b (t n) c -> b t n c", t=latent_frames), mixed[:, :text_tokens]
 
 
 def _rotate_from(start: int, tokens: Tensor, rotary: Rotary) -> Tensor:
     return torch.cat([tokens[:, :, :start], rotary(tokens[:, :, start:])], dim=2)
+
+
+def _frame_of_tokens(text: Tensor, video: Tensor) -> Tensor:
+    """Latent frame of each token of [text, video]; -1 for text."""
+    frames = repeat(torch.arange(video.shape[1], device=video.device), "t -> (t n)", n=video.shape[2])
+    return torch.cat([frames.new_full((text.shape[1],), -1), frames])

@@ -47,7 +47,7 @@ class Average(nn.Module):
     def _copies(self) -> list[Tensor]:
         return [self.get_buffer(_mangled(name)) for name in self.names]
 
-    def _parameters_of(self, module: nn.Module) -> list[nn.Parameter]:
+    def _parameters_of(self, module: nn.Module) -> list[Tensor]:
         return [module.get_parameter(name) for name in self.names]
 
 

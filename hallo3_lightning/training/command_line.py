@@ -172,7 +172,7 @@ class CommandLine(LightningCLI):
         if self.settings["run"]["evaluate"]:
             self.trainer.test(model, datamodule=self.datamodule, verbose=False)
         last = self.run.status()
-        self.run.record(Status(**{**vars(last), "state": "finished"}))
+        self.run.record(Status(**{**vars(last), "state": "finished", "error": ""}))
 
     def _recorded(self, work: Any) -> None:
         """Do it; what stops it is written into the run's status before it goes on its way."""

@@ -213,7 +213,7 @@ class Phase(LightningModule):
                 "give both phases the same model.backbone, model.identity and model.options"
             )
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Without the frozen encoders, which are read from their folders."""
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("encoders.")}
 

@@ -11,7 +11,10 @@ from hallo3_lightning.model.transformer import Backbone
 
 
 class AudioTokenConcat(Conditioner):
-    """Audio tokens of all latent frames join self-attention through key and value projections of their own.
+    """Audio tokens join self-attention through key and value projections of their own.
+
+    The queries are the backbone's and may be frozen: alone they cannot learn which frame's sound to look at, so a
+    token is shown to its own latent frame only (a time-aligned mask, as arXiv 2512.18772 adds to 3D attention).
 
     Not neutral at the start: even tokens whose values are zero take part in the softmax.
 
@@ -19,15 +22,23 @@ class AudioTokenConcat(Conditioner):
         tokens: A, audio tokens of a latent frame.
         width: channels of an audio token.
         hidden: width of the projector's hidden layers.
+        aligned: show a token to its own latent frame only; false: to text and all frames.
     """
 
     starts_neutral = False
     needs = ("audio_features",)
 
     def __init__(
-        self, backbone: Backbone, inputs: Inputs, tokens: int = 32, width: int = 768, hidden: int = 512
+        self,
+        backbone: Backbone,
+        inputs: Inputs,
+        tokens: int = 32,
+        width: int = 768,
+        hidden: int = 512,
+        aligned: bool = True,
     ) -> None:
         super().__init__(backbone, inputs)
+        self.aligned = aligned
         self.width = width
         self.audio_tokens = AudioTokens(inputs.audio_layers, inputs.audio_channels, hidden, tokens, width)
 
@@ -36,4 +47,4 @@ class AudioTokenConcat(Conditioner):
 
     def adapter(self, block: int) -> Adapter:
         size = self.backbone
-        return ContextTokens(size.width, size.heads, self.width, size.attention_norm_eps)
+        return ContextTokens(size.width, size.heads, self.width, size.attention_norm_eps, self.aligned)

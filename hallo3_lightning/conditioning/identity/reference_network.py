@@ -22,18 +22,18 @@ class ReferenceNetwork(Conditioner):
     copy matters, so it is not built. Source: the published network, section 2 of the paper's method.
 
     Args:
-        caption: the text that the copy reads: zeros always, the clip's caption always, or, as published, the caption
-            in training and zeros in sampling.
+        caption: the text that the copy reads: the clip's caption always, zeros always (its text projection then learns
+            nothing), or, as published, the caption in training and zeros in sampling.
     """
 
     starts_neutral = False
-    needs = ("reference_latents",)
+    needs: tuple[str, ...] = ("reference_latents", "text_embeddings")
 
-    def __init__(self, backbone: Backbone, inputs: Inputs, caption: Caption = "zeros") -> None:
+    def __init__(self, backbone: Backbone, inputs: Inputs, caption: Caption = "caption") -> None:
         super().__init__(backbone, inputs)
         self.caption = caption
-        if caption != "zeros":
-            self.needs = ("reference_latents", "text_embeddings")
+        if caption == "zeros":
+            self.needs = ("reference_latents",)
         self.network = Trunk(backbone)
         last = self.network.blocks[-1]
         del last.attn1, last.norm2, last.ff

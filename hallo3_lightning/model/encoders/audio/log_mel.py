@@ -46,7 +46,8 @@ def _triangles(bands: int, window: int) -> Tensor:
     def mel(hertz: Tensor) -> Tensor:
         return 2595 * torch.log10(1 + hertz / 700)
 
-    ends = torch.linspace(*mel(torch.tensor([50.0, 7800.0])).tolist(), bands + 2)
+    lowest, highest = mel(torch.tensor([50.0, 7800.0])).tolist()
+    ends = torch.linspace(lowest, highest, bands + 2)
     edges = 700 * (10 ** (ends / 2595) - 1)
     bins = rearrange(torch.fft.rfftfreq(window, 1 / SAMPLE_RATE_HZ), "bins -> bins 1")
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]

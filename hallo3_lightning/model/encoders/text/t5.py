@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, T5EncoderModel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from hallo3_lightning.model.encoders.folder import existing
 
@@ -13,7 +13,7 @@ class T5Text(nn.Module):
     Source: arXiv 1910.10683; the folder holds `text_encoder/` and `tokenizer/` or both in one.
     """
 
-    def __init__(self, model: T5EncoderModel, tokenizer: AutoTokenizer, tokens: int) -> None:
+    def __init__(self, model: T5EncoderModel, tokenizer: PreTrainedTokenizerBase, tokens: int) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer

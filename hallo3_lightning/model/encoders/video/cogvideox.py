@@ -1,5 +1,7 @@
 """The published video autoencoder."""
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from einops import rearrange
@@ -14,7 +16,7 @@ class CogVideoXAutoencoder(nn.Module):
     Source: CogVideoX (arXiv 2408.06072), section 2.1. The published Hallo3 samples the posterior instead.
     """
 
-    def __init__(self, autoencoder: AutoencoderKLCogVideoX) -> None:
+    def __init__(self, autoencoder: Any) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -30,6 +32,10 @@ class CogVideoXAutoencoder(nn.Module):
         return rearrange(posterior.mode(), "b c t h w -> b t c h w") * self.autoencoder.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, T, c, h, w] -> frames [B, 1 + 4(T-1), 3, H, W]."""
+        """Latents [B, T, c, h, w] -> frames [B, 1 + 4(T-1), 3, H, W]; T must be odd, as diffusers decodes in pairs."""
+        if latents.shape[1] % 2 == 0:
+            raise ValueError(
+                f"{latents.shape[1]} latent frames; this autoencoder decodes an odd number (clips of 8k + 1)"
+            )
         unscaled = rearrange(latents, "b t c h w -> b c t h w") / self.autoencoder.config.scaling_factor
         return rearrange(self.autoencoder.decode(unscaled).sample, "b c f h w -> b f c h w")

@@ -56,6 +56,8 @@ class PatchAutoencoder(nn.Module):
         """The transform that keeps most of the variance of clips [F, 3, H, W] in [-1, 1]."""
         autoencoder = cls(patch, channels)
         blocks = torch.cat([rearrange(autoencoder._blocks(clip[None]), "1 t h w d -> (t h w) d") for clip in clips])
+        if len(blocks) < channels:
+            raise UsageError(f"{len(blocks)} blocks cannot span {channels} channels; fit the autoencoder to more takes")
         autoencoder.mean = blocks.mean(0)
         _, deviations, directions = torch.linalg.svd(blocks - autoencoder.mean, full_matrices=False)
         autoencoder.components = directions[:channels].contiguous()
