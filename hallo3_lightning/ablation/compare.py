@@ -1,10 +1,13 @@
 """One table of a grid's results: arms as rows, mean and spread over seeds, the control and the ceiling below them."""
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +16,11 @@ from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.results import CEILING, Result, check_comparable, collect, compared
 from hallo3_lightning.ablation.runs import write_atomically
 from hallo3_lightning.ablation.status import duration
+
+FACTS = ("seeds", "clips", "trainable parameters", "steps", "time")
+
+WIDTH = 150
+"""Columns of the table where it goes into a file or a pipe."""
 
 UNFAIR = 0.10
 """Arms whose trainable parameters differ by more than this share are not a fair comparison."""
@@ -23,21 +31,24 @@ def compare(grid: Path, *, root: Path = Path("runs"), out: Path | None = None) -
 
     out: folder for the files; default root/<grid>.
     """
-    page = read(grid)
-    results, missing = collect(page, root)
-    console = Console()
+    ways = read(grid)
+    results, missing = collect(ways, root)
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
     if results:
         check_comparable(results)
-        comparison = compared(page, results, missing)
-        _write(page, results, comparison, root, out or page.folder(root))
-        console.print(table(comparison))
-        for line in sentences(comparison):
+        comparison = compared(ways, results, missing)
+        _write(ways, results, comparison, root, out or ways.folder(root))
+        page = table(comparison)
+        unbounded = console.options.update(max_width=10_000)
+        narrow = console.measure(page, options=unbounded).minimum > console.width
+        console.print(table(comparison, facts=False) if narrow else page)
+        for line in [*(fact_lines(comparison) if narrow else []), *sentences(comparison)]:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
-        console.print(f"written to {out or page.folder(root)}", soft_wrap=True)
+        console.print(f"written to {out or ways.folder(root)}", soft_wrap=True)
     for name, why in missing.items():
         console.print(f"[yellow]missing:[/] {name}: {escape(why)}", soft_wrap=True)
     if missing:
-        console.print(f"{len(missing)} of {len(page.runs())} runs are missing; hallo3 ablate {grid} goes on with them")
+        console.print(f"{len(missing)} of {len(ways.runs())} runs are missing; hallo3 ablate {grid} goes on with them")
     return int(bool(missing))
 
 
@@ -66,16 +77,34 @@ def _fairness(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def table(comparison: Mapping[str, Any]) -> Table:
-    """Arms, then controls; metrics as mean ± spread over seeds, facts of each arm at the right."""
-    page = Table(title=comparison["question"] or comparison["grid"], caption=_caption(comparison))
-    page.add_column("arm", no_wrap=True)
-    for heading in _headings(comparison)[1:]:
-        page.add_column(heading, justify="right")
-    rows = list(_rows(comparison))
+def table(comparison: Mapping[str, Any], facts: bool = True) -> Table:
+    """Arms, then controls; metrics as mean ± spread over seeds, facts of each arm at the right.
+
+    Without facts every column is as narrow as its longest word: six metrics in 80 characters.
+    """
+    page = Table(
+        title=comparison["question"] or comparison["grid"],
+        caption=_caption(comparison),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    headings = _headings(comparison)[: None if facts else -len(FACTS)]
+    rows = [row[: len(headings)] for row in _rows(comparison)]
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        widest = max(len(word) for text in (heading, *cells) for word in text.split())
+        exact = None if facts else widest
+        page.add_column(heading, justify="left" if heading == "arm" else "right", min_width=widest, width=exact)
     for i, row in enumerate(rows):
         page.add_row(*map(escape, row), end_section=i + 1 == len(comparison["arms"]))
     return page
+
+
+def fact_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """The facts of each arm in words, for a terminal too narrow for their columns."""
+    rows = list(_rows(comparison))[: len(comparison["arms"])]
+    return [
+        f"{row[0]}: " + ", ".join(f"{v} {k}" for k, v in zip(FACTS, row[-len(FACTS) :], strict=True)) for row in rows
+    ]
 
 
 def markdown(comparison: Mapping[str, Any]) -> str:
@@ -96,7 +125,9 @@ def markdown(comparison: Mapping[str, Any]) -> str:
 
 def _caption(comparison: Mapping[str, Any]) -> str:
     protocol = comparison["protocol"]
-    return f"mean ± deviation over seeds; protocol {protocol.get('id')} {protocol['hash']}; ↑ higher is better, ↓ lower, → nearer to zero"
+    notes = ["mean ± deviation over seeds", f"protocol {protocol.get('id')} {protocol['hash']}"]
+    notes += ["↑ higher is better, ↓ lower, →0 nearer to zero", *["* baseline"] * bool(comparison["baseline"])]
+    return "; ".join(notes)
 
 
 def _metrics(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -106,7 +137,7 @@ def _metrics(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _headings(comparison: Mapping[str, Any]) -> list[str]:
     better = {True: "↑", False: "↓", None: "→0"}
     scores = [f"{_words(n)} {better[m['higher_is_better']]}\n{m['unit']}" for n, m in _metrics(comparison).items()]
-    return ["arm", *scores, "seeds", "clips", "trainable\nparameters", "steps", "time"]
+    return ["arm", *scores, *FACTS]
 
 
 def _rows(comparison: Mapping[str, Any]) -> Iterable[list[str]]:
@@ -131,7 +162,8 @@ def _rows(comparison: Mapping[str, Any]) -> Iterable[list[str]]:
 def _spread(spread: Mapping[str, Any] | None) -> str:
     if spread is None:
         return "–"
-    return f"{spread['mean']:.3f}" + ("" if spread["std"] is None else f" ± {spread['std']:.3f}")
+    digits = 3 if abs(spread["mean"]) < 10 else 2
+    return f"{spread['mean']:.{digits}f}" + ("" if spread["std"] is None else f" ±{spread['std']:.{digits}f}")
 
 
 def _count(number: int | None) -> str:

@@ -40,7 +40,7 @@ def test_means_and_spreads_over_seeds(tmp_path, wide, capsys):
     assert page["controls"]["reconstruction"]["mouth_correlation"]["mean"] == 0.75
     assert page["protocol"]["hash"] == "aaaa1111"
     text = capsys.readouterr().out
-    for words in ("0.550 ± 0.071", "b *", "control: shuffled audio", "ceiling: reconstruction", "1,100", "1 min 01 s"):
+    for words in ("0.550 ±0.071", "b *", "control: shuffled audio", "ceiling: reconstruction", "1,100", "1 min 01 s"):
         assert words in text
 
 
@@ -111,3 +111,16 @@ def test_notebook_page_and_picture(tmp_path, capsys):
         assert picture.width > picture.height > 300
         assert len(picture.convert("RGB").getcolors(10**7)) > 1000
     assert not (root / "ways" / "comparison.json").exists()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_number_is_cut_off_at_any_width(tmp_path, monkeypatch, capsys, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    file, root = finished_grid(tmp_path)
+    compare(file, root=root)
+    text = capsys.readouterr().out
+    assert "…" not in text
+    for words in ("0.550", "±0.071", "-0.500", "22.50", "1,100", "1 min 01 s"):
+        assert words in text
+    above = text[: text.index("a: 2 seeds" if width == 80 else "a beats")]
+    assert max(map(len, above.splitlines())) <= width
