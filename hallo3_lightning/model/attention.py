@@ -14,34 +14,44 @@ class KeysValues:
     """Keys and values [B, heads, K, d] of K tokens; keys are normalised, and rotated if they are to be.
 
     `latent_frame` [K] says for each token which latent frame alone may see it; None: everything sees all of them.
+    `prominence` [heads] is added to what every query scores these tokens with; None: nothing is.
     """
 
     keys: Tensor
     values: Tensor
     latent_frame: Tensor | None = None
+    prominence: Tensor | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return self.latent_frame is None and self.prominence is None
 
 
 def joined(parts: Iterable[KeysValues]) -> KeysValues:
-    """All tokens one after the other, to be seen as `visible` says."""
+    """All tokens one after the other; who sees which, and how prominently, is in their `scores`."""
     parts = list(parts)
     return KeysValues(torch.cat([p.keys for p in parts], dim=2), torch.cat([p.values for p in parts], dim=2))
 
 
-def visible(query_frame: Tensor, parts: Iterable[KeysValues]) -> Tensor | None:
-    """Mask [queries, keys] of the joined parts, true where a query sees a key; None where every query sees all.
+def scores(query_frame: Tensor, parts: Iterable[KeysValues]) -> Tensor | None:
+    """What is added to q k / sqrt(d) for the joined parts, [heads, queries, keys]; None where that is nothing.
 
     `query_frame` [queries] is the latent frame of each query, -1 for text.
     """
     parts = list(parts)
-    if all(part.latent_frame is None for part in parts):
+    if all(part.is_plain for part in parts):
         return None
-    columns = [
-        query_frame.new_ones(len(query_frame), part.keys.shape[2], dtype=torch.bool)
-        if part.latent_frame is None
-        else query_frame[:, None] == part.latent_frame
-        for part in parts
-    ]
-    return torch.cat(columns, dim=1)
+    return torch.cat([_score(query_frame, part) for part in parts], dim=2)
+
+
+def _score(query_frame: Tensor, part: KeysValues) -> Tensor:
+    _, heads, tokens, _ = part.keys.shape
+    score = part.keys.new_zeros(heads, len(query_frame), tokens)
+    if part.prominence is not None:
+        score = score + rearrange(part.prominence, "heads -> heads 1 1").to(score.dtype)
+    if part.latent_frame is not None:
+        score = score.masked_fill(query_frame[:, None] != part.latent_frame, float("-inf"))
+    return score
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
@@ -49,9 +59,9 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
     return rearrange(tokens, "b k (heads d) -> b heads k d", heads=heads)
 
 
-def attend(queries: Tensor, context: KeysValues, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k / sqrt(d)) v of queries [B, heads, N, d] -> [B, N, heads * d]; `mask` [N, K] is true where seen."""
-    mixed = scaled_dot_product_attention(queries, context.keys, context.values, attn_mask=mask)
+def attend(queries: Tensor, context: KeysValues, added: Tensor | None = None) -> Tensor:
+    """softmax(q k / sqrt(d) + added) v of queries [B, heads, N, d] -> [B, N, heads * d]."""
+    mixed = scaled_dot_product_attention(queries, context.keys, context.values, attn_mask=added)
     return rearrange(mixed, "b heads n d -> b n (heads d)")
 
 
@@ -80,6 +90,6 @@ class Attention(nn.Module):
         keys = self.norm_k(split_heads(self.to_k(tokens), self.heads))
         return KeysValues(keys, split_heads(self.to_v(tokens), self.heads))
 
-    def output(self, queries: Tensor, context: KeysValues, mask: Tensor | None = None) -> Tensor:
+    def output(self, queries: Tensor, context: KeysValues, added: Tensor | None = None) -> Tensor:
         """[B, N, C] for queries [B, heads, N, d]."""
-        return self.to_out[0](attend(queries, context, mask))
+        return self.to_out[0](attend(queries, context, added))

@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from hallo3_lightning.model.attention import Attention, KeysValues, joined, visible
+from hallo3_lightning.model.attention import Attention, KeysValues, joined, scores
 from hallo3_lightning.model.positions import Rotary
 from hallo3_lightning.model.sites import (
     Adapter,
@@ -139,7 +139,7 @@ class Block(nn.Module):
             queries = _rotate_from(text_tokens, queries, rotary)
             own = KeysValues(_rotate_from(text_tokens, own.keys, rotary), own.values)
         parts = [own, *(part for part in extra if part is not None)]
-        mixed = self.attn1.output(queries, joined(parts), visible(_frame_of_tokens(text, video), parts))
+        mixed = self.attn1.output(queries, joined(parts), scores(_frame_of_tokens(text, video), parts))
         return rearrange(mixed[:, text_tokens:], "b (t n) c -> b t n c", t=latent_frames), mixed[:, :text_tokens]
 
 
