@@ -101,6 +101,17 @@ class Evaluation(nn.Module):
         }
 
 
+def scorable(batch: Batch, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the metrics whose every need the batch has."""
+    return tuple(name for name in names if all(_has(batch, need) for need in find("evaluation.metrics", name).needs))
+
+
+def _has(batch: Batch, need: str) -> bool:
+    field, _, track = need.partition(".")
+    value = getattr(batch, field)
+    return value is not None and (not track or track in value)
+
+
 def _metrics(names: Sequence[str]) -> nn.ModuleDict:
     return nn.ModuleDict({name: find("evaluation.metrics", name)() for name in names})
 

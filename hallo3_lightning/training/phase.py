@@ -16,7 +16,7 @@ from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, 
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.evaluation.protocol import Evaluation, Protocol
+from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
 from hallo3_lightning.geometry import latent_frames, pixel_frames
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
@@ -28,6 +28,9 @@ from hallo3_lightning.training.trainable import set_trainable
 
 UNSCORED_FRAMES = 4
 """Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
+
+VALIDATED = ("mouth_correlation", "psnr")
+"""Metrics whose curve over training is worth its cost."""
 
 
 class Phase(LightningModule):
@@ -125,17 +128,34 @@ class Phase(LightningModule):
 
     # -- validation and test -------------------------------------------------------------------------------------
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
+    def on_validation_epoch_start(self) -> None:
+        self.validation: Evaluation | None = None
+
+    def validation_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
+        """The loss, and one generated window of each clip with what can be scored of it."""
+        assert batch.video is not None
         with self.average.applied(self.denoiser):
             losses = self.losses(self.encoded(batch), "validation")
         self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+        generated = self.animated(batch, self.clip_frames, batch.video[:, : self.motion_frames])
+        if self.validation is None:
+            self.validation = Evaluation(Protocol(metrics=scorable(batch, VALIDATED)))
+        self.validation.update("generated", generated, batch, given=UNSCORED_FRAMES)
+        return {"generated": generated}
 
-    def on_test_start(self) -> None:
-        self.evaluation = Evaluation(self.protocol())
+    def on_validation_epoch_end(self) -> None:
+        report = self.validation.report() if self.validation is not None else {"metrics": {}}
+        for name, score in report["metrics"].items():
+            self.log(f"val/{name}", score["value"])
+
+    def on_test_epoch_start(self) -> None:
+        self.evaluation: Evaluation | None = None
 
     def test_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """Generate the held-out clips from their first frames, and score them against the truth."""
         assert batch.video is not None
+        if self.evaluation is None:
+            self.evaluation = Evaluation(self.protocol(batch))
         total = batch.video.shape[1]
         generated = self.animated(batch, total, batch.video[:, : self.motion_frames])
         reconstruction = self.reconstructed(batch.video)
@@ -169,8 +189,8 @@ class Phase(LightningModule):
         ]
         return torch.cat(parts, dim=1)
 
-    def protocol(self) -> Protocol:
-        """How this run is evaluated."""
+    def protocol(self, batch: Batch) -> Protocol:
+        """How this run is evaluated, by every metric that data like this batch allow."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         return Protocol(
             clips=data.num_test_clips,
@@ -178,6 +198,7 @@ class Phase(LightningModule):
             guidance=self.sampling.guidance,
             sampler_steps=self.sampling.steps,
             sampler=self.sampling.sampler,
+            metrics=scorable(batch, Protocol.metrics),
         )
 
     # -- state ---------------------------------------------------------------------------------------------------

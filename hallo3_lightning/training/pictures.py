@@ -16,7 +16,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, audio_samples
-from hallo3_lightning.training.phase import Phase
 
 CLIPS = 4
 ENLARGED = 3
@@ -38,11 +37,8 @@ class Samples(Callback):
         self.validations += 1
         if self.validations % self.every or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        assert isinstance(pl_module, Phase)
-        clips = batch.rows(slice(0, CLIPS))
-        assert clips.video is not None
-        generated = pl_module.animated(clips, clips.video.shape[1], clips.video[:, : pl_module.motion_frames])
         if trainer.is_global_zero:
+            clips, generated = batch.rows(slice(0, CLIPS)), outputs["generated"][:CLIPS]
             write_samples(trainer.logger.experiment, "val", clips, generated, trainer.global_step)
 
     def on_test_batch_end(

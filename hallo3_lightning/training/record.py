@@ -66,6 +66,7 @@ class Record(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Phase)
+        assert pl_module.evaluation is not None
         report = pl_module.evaluation.report()
         if not trainer.is_global_zero:
             return
