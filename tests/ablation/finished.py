@@ -42,6 +42,9 @@ def finish(
         "metrics": {
             "mouth_correlation": {"value": score, **correlation},
             "mouth_lag": {"value": -0.5, **unit, "unit": "frames", "higher_is_better": None},
+            "identity_distance": {"value": 3.25, **unit, "unit": "deviations", "higher_is_better": False},
+            "temporal_jitter": {"value": 1.25, **unit, "unit": "grey levels", "higher_is_better": None},
+            "seam": {"value": 0.25, **unit, "unit": "grey levels", "higher_is_better": False},
             "psnr": {"value": 22.5, **unit, "unit": "dB", "higher_is_better": True},
         },
         "controls": {

@@ -1,4 +1,4 @@
-"""A launcher of miniature runs, as a program that tests can kill: launching.py ROOT STEPS STEP_S RUNS [PARALLEL]."""
+"""A launcher of miniature runs, as a program that tests can kill: launching.py ROOT RUNS STEPS STEP_S IMPORT_S."""
 
 import sys
 from dataclasses import dataclass
@@ -37,6 +37,9 @@ def launched(jobs: list[Job], parallel: int = 2, width: int = 120) -> tuple[int,
     return code, console.export_text()
 
 
+def several(root: Path, count: int, steps: int, step_s: float, import_s: float = 0.0) -> list[Job]:
+    return [job(root, f"run{i}", steps, step_s=step_s, import_s=import_s) for i in range(count)]
+
+
 if __name__ == "__main__":
-    root, steps, step_s, count = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    sys.exit(launched([job(root, f"run{i}", steps, step_s=step_s) for i in range(count)])[0])
+    sys.exit(launched(several(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:])))[0])

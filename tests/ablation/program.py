@@ -1,6 +1,7 @@
 """A run in miniature: keeps the promises of RunFolder (lock, status, resume, result) without learning anything."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,9 @@ from hallo3_lightning.ablation.runs import RunFolder, Status
 folder = RunFolder(Path(sys.argv[1]))
 how = folder.config()["model"]
 steps = folder.config()["trainer"]["max_steps"]
+with (folder.path / "processes.txt").open("a") as processes:
+    processes.write(f"{os.getpid()}\n")
+time.sleep(how.get("import_s", 0.0))  # a real run imports for seconds before it takes its lock
 checkpoint = folder.path / "step.txt"
 with folder.locked():
     with (folder.path / "starts.txt").open("a") as starts:

@@ -20,7 +20,7 @@ from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.results import collect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-METRICS = ("mouth_correlation", "mouth_lag", "psnr")
+METRICS = ("mouth_correlation", "mouth_lag", "identity_distance", "temporal_jitter", "seam", "psnr")
 
 
 @pytest.fixture
@@ -83,10 +83,10 @@ def test_writing_again_replaces(board, tmp_path):
 def test_only_what_every_run_has_is_declared(tmp_path):
     file, root = finished_grid(tmp_path)
     metrics = next((root / "ways").glob("b-seed1-*")) / "metrics.json"
-    metrics.write_text(metrics.read_text().replace('"psnr"', '"seam"'))
+    metrics.write_text(metrics.read_text().replace('"psnr"', '"ssim"'))
     for run in write(file, root).iterdir():
         experiment = metadata.parse_experiment_plugin_data(hparams(run, metadata.EXPERIMENT_TAG))
-        assert [info.display_name for info in experiment.metric_infos] == ["mouth_correlation", "mouth_lag"]
+        assert [info.display_name for info in experiment.metric_infos] == [*METRICS[:-1]]
 
 
 @pytest.mark.browser
