@@ -70,7 +70,12 @@ def plan(grid: Grid, selected: Sequence[Run], root: Path) -> list[Job]:
     jobs: dict[Path, Job] = {}
     ordered = []
     for run in selected:
-        placing = {"run.root": str(grid.folder(root)), "run.name": run.arm.name, "run.ancestors": str(root)}
+        placing = {
+            "run.root": str(grid.folder(root)),
+            "run.name": run.arm.name,
+            "run.ancestors": str(root),
+            "run.evaluate": True,
+        }
         config = runs.resolve(grid.base, {**run.overrides, **placing})
         folder = runs.named(config, root=grid.folder(root), name=run.arm.name)
         ordered.append(Job(run.name, folder, config, needs=_ancestor(config, root, jobs)))

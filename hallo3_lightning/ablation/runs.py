@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import yaml
 
@@ -20,6 +20,9 @@ State = Literal["pending", "running", "stopped", "failed", "finished"]
 
 TRAINER_KEYS = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 """Trainer options that change results; devices, nodes, logging and validation intervals do not."""
+
+LOCK_PATIENCE_S = 1.0
+"""How long a starting run waits for its lock: somebody who only looks at it holds it for an instant."""
 
 DATA_KEYS_ASIDE = ("num_workers", "eval_batch_size")
 """Data options that do not change results."""
@@ -122,10 +125,8 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"{self.path} is being run by another process; wait for it or stop it") from None
+            if not _locks(file, LOCK_PATIENCE_S):
+                raise UsageError(f"{self.path} is being run by another process; wait for it or stop it")
             yield
 
     def is_locked(self) -> bool:
@@ -133,11 +134,7 @@ class RunFolder:
         if not path.is_file():
             return False
         with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
+            return not _locks(file, patience_s=0)
 
 
 def resolve(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +213,20 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+def _locks(file: IO[str], patience_s: float) -> bool:
+    """Whether the lock of an open file could be had in that time."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
