@@ -12,7 +12,8 @@ from hallo3_lightning.conditioning.dropout import guided, without
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
-from hallo3_lightning.diffusion.sampler import sampler
+from hallo3_lightning.diffusion.sampler import Predict, sampler
+from hallo3_lightning.diffusion.schedule import Oddities, schedule
 from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.frozen import FrozenEncoders, signed
 from hallo3_lightning.randomness import normal
@@ -26,13 +27,15 @@ class Sampling:
         sampler: a name in diffusion/sampler.py.
         steps: sampling steps a window.
         guidance: scale s of u + s (c - u); 1 runs no unconditional branch.
-        guided: conditions that the unconditional branch lacks.
+        guided: conditions that the unconditional branch lacks; all others are the same in both branches.
+        oddities: where the published sampler departs from its own equations.
     """
 
     sampler: str = "ddim"
     steps: int = 50
     guidance: float = 3.5
     guided: tuple[str, ...] = ("text", "audio")
+    oddities: Oddities = Oddities()
 
 
 @dataclass(frozen=True)
@@ -95,25 +98,16 @@ class Animator:
             motion_latents=self._motion_latents(whole, motion, window.index),
             audio_features=_span(whole.audio_features, window.start, self.clip_frames),
         )
-        branches = [clip] if self.sampling.guidance == 1 else [without(clip, self.sampling.guided), clip]
         positions = clip.positions
         assert positions is not None
         assert clip.motion_latents is not None
         shape = clip.motion_latents.shape[1:]
 
-        both = joined(branches)
-        assert both.motion_latents is not None
-        conditions = self.denoiser.prepared(self.denoiser.branch_signals(branches), both.motion_latents)
+        def noise(draw: int) -> Tensor:
+            return normal(shape, self.seed, f"sampling {window.index}", positions, draw)
 
-        def predict(noisy: Tensor, step: int) -> Tensor:
-            steps = torch.full((len(both),), step, device=noisy.device)
-            parts = self.denoiser(torch.cat([noisy] * len(branches)), steps, both, conditions).chunk(len(branches))
-            return parts[0] if len(parts) == 1 else guided(parts[0], parts[1], self.sampling.guidance)
-
-        def noise(step: int) -> Tensor:
-            return normal(shape, self.seed, f"sampling {window.index}", positions, step)
-
-        return sampler(self.sampling.sampler)(predict, noise, self.sampling.steps, self.process.sqrt_alphas)
+        visited = schedule(self.process, self.sampling.steps, self.sampling.oddities)
+        return sampler(self.sampling.sampler)(prediction(self.denoiser, clip, self.sampling), noise, visited)
 
     def _motion_latents(self, whole: Batch, motion: Tensor, window: int) -> Tensor:
         assert whole.reference is not None
@@ -121,6 +115,21 @@ class Animator:
         disturbed = corrupted(signed(motion), self.corruption, self.seed, whole.positions, window, training=False)
         latents = self.encoders.video.encode(with_reference(signed(whole.reference), disturbed))
         return padded(latents, latent_frames(self.clip_frames))
+
+
+def prediction(denoiser: Denoiser, clip: Batch, sampling: Sampling) -> Predict:
+    """The guided v of noisy latents under the conditions of a clip; what no step changes is computed here, once."""
+    branches = [clip] if sampling.guidance == 1 else [without(clip, sampling.guided), clip]
+    both = joined(branches)
+    assert both.motion_latents is not None
+    conditions = denoiser.prepared(denoiser.branch_signals(branches), both.motion_latents)
+
+    def predict(noisy: Tensor, step: int) -> Tensor:
+        steps = torch.full((len(both),), step, device=noisy.device)
+        parts = denoiser(torch.cat([noisy] * len(branches)), steps, both, conditions).chunk(len(branches))
+        return parts[0] if len(parts) == 1 else guided(parts[0], parts[1], sampling.guidance)
+
+    return predict
 
 
 def _span(features: Tensor | None, start: int, count: int) -> Tensor | None:

@@ -13,7 +13,8 @@ def scaled_linear_alphas(num_steps: int = NUM_STEPS, first: float = 0.00085, las
     Source: latent diffusion (arXiv 2112.10752), with CogVideoX-5B's constants; its SNR shift of 1 changes nothing.
     """
     betas = torch.linspace(first**0.5, last**0.5, num_steps, dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0).float().sqrt()
+    rounded = (1 - betas).cumprod(0).float()  # as published: the roots are of float32 numbers
+    return rounded.double().sqrt().float()  # not float32's own root, whose last digit depends on the machine
 
 
 def with_zero_terminal_snr(sqrt_alphas: Tensor) -> Tensor:
@@ -37,10 +38,14 @@ class Process(nn.Module):
     """
 
     sqrt_alphas: Tensor
+    plain_sqrt_alphas: Tensor
+    """Before the last step was made pure noise."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("sqrt_alphas", with_zero_terminal_snr(scaled_linear_alphas()), persistent=False)
+        plain = scaled_linear_alphas()
+        self.register_buffer("plain_sqrt_alphas", plain, persistent=False)
+        self.register_buffer("sqrt_alphas", with_zero_terminal_snr(plain), persistent=False)
 
     @property
     def num_steps(self) -> int:

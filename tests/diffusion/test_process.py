@@ -2,7 +2,13 @@ import pytest
 import torch
 from diffusers import CogVideoXDDIMScheduler
 
-from hallo3_lightning.diffusion.process import Process, loss_by_clip, scaled_linear_alphas, sigma, with_zero_terminal_snr
+from hallo3_lightning.diffusion.process import (
+    Process,
+    loss_by_clip,
+    scaled_linear_alphas,
+    sigma,
+    with_zero_terminal_snr,
+)
 from tests import tiny
 
 STEPS = torch.tensor([0, 999])
@@ -18,7 +24,11 @@ def test_the_last_step_is_pure_noise_and_the_first_unchanged():
 
 def test_the_table_is_diffusers():
     theirs = CogVideoXDDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", rescale_betas_zero_snr=True, snr_shift_scale=1.0
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
     )
     torch.testing.assert_close(Process().sqrt_alphas, theirs.alphas_cumprod.sqrt().float(), rtol=0, atol=1e-6)
 
@@ -48,4 +58,6 @@ def test_the_loss_is_the_published_weighted_error_of_the_clean_estimate(step):
     alpha = process.alpha(steps)
     clean = alpha * process.noisy(latents, noise, steps) - sigma(alpha) * guess
     published = ((clean - latents) ** 2 / sigma(alpha) ** 2).mean((1, 2, 3, 4))
-    torch.testing.assert_close(loss_by_clip(guess, process.velocity(latents, noise, steps)), published, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        loss_by_clip(guess, process.velocity(latents, noise, steps)), published, rtol=1e-3, atol=1e-3
+    )
