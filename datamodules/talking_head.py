@@ -123,6 +123,10 @@ class TalkingHead(LightningDataModule):
         """As validation, with eval_frames frames."""
         return self._evaluation(self.eval_frames, self.test_clips)
 
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """As test."""
+        return self.test_dataloader()
+
     def trained(self, batch: Batch) -> None:
         """Count a batch that the phase has trained on; it must be the one that the order has next.
 

@@ -2,13 +2,17 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
 
 from hallo3_lightning.errors import UsageError
 
@@ -28,12 +32,20 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class EveryFewSteps(ModelCheckpoint):
-    """Keeps the newest checkpoint, saved every few steps and at the end of training, as step=N.ckpt."""
+    """Keeps the newest checkpoint, as step=N.ckpt: every few steps, at the end, and where SIGTERM stops training."""
 
     def __init__(self, folder: Path, every: int) -> None:
         super().__init__(dirpath=folder, filename="{step}", every_n_train_steps=every, save_top_k=1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save_now(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Lightning raises this one between two steps, where the state is whole; others may come in the middle."""
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            self._save_now(trainer)
+
+    def _save_now(self, trainer: Trainer) -> None:
         if self._last_global_step_saved != trainer.global_step:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -50,7 +62,12 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
+def step_at_hand(trainer: Trainer) -> int:
+    """The step of the weights in use: where nothing was trained, that of the checkpoint they came from."""
+    return trainer.global_step or (step_of(Path(trainer.ckpt_path)) if trainer.ckpt_path else 0)
+
+
+def weights(path: Path) -> dict[str, Tensor]:
     """The weights in a checkpoint file, or in the newest one of a run's folder; no pickled object is ever run.
 
     Raises UsageError when there is none or it cannot be read.
@@ -60,7 +77,21 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
         raise UsageError(f"no checkpoint at '{path}'; give a .ckpt file, or the folder of a run that saved one")
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
         raise UsageError(
-            f"'{file}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {error})"
+            f"'{file}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {reason}); "
+            "name another, or remove it to start without it"
         ) from None
+
+
+def refuse_other_sizes(module: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+    """Raise a UsageError where a weight of `given` has another shape than the module's of that name."""
+    own = module.state_dict()
+    other = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
+    if other:
+        raise UsageError(
+            f"{source} is of a model of other sizes: {other[0]} is {list(given[other[0]].shape)} there and "
+            f"{list(own[other[0]].shape)} here, and {len(other) - 1} more differ; give both the same model.backbone, "
+            "model.inputs and model.options"
+        )

@@ -1,31 +1,37 @@
 """Lightning's own command line over our phases: every Trainer option, layered --config, one sentence an error."""
 
+import logging
 import os
-import re
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, Status, named
-from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_run, named
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.training import provenance
-from hallo3_lightning.training.checkpoints import EveryFewSteps, WholeFiles, newest, step_of
+from hallo3_lightning.training.checkpoints import EveryFewSteps, WholeFiles, newest, step_of, weights
+from hallo3_lightning.training.complaint import sentence
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import Samples
-from hallo3_lightning.training.record import CountTrained, Record
+from hallo3_lightning.training.record import CountTrained, Predictions, Record
+from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
-VERBS = ("fit", "validate", "test", "predict")
-DEFAULT_PHASE = "audio"
+QUIET = (".*LeafSpec.*is deprecated", "Found .* in eval mode at the start of training")
+"""Warnings about Lightning's own code, and about our frozen encoders being frozen."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +58,17 @@ class Run:
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one sentence, names the nearest known key, and exits with status 2."""
+    """Says what is wrong in one sentence, which the caller prints; exits nowhere."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(_sentence(message, self._known_keys()))
+        raise UsageError(sentence(message, self.known_keys()))
 
-    def _known_keys(self) -> list[str]:
-        own = [action.dest for action in self._actions if action.dest != "help"]
+    def known_keys(self) -> list[str]:
+        """Every dotted key that a config may set."""
+        own = [action.dest for action in self._actions if action.dest != "help" and not action.dest.endswith(".help")]
         inner = getattr(self, "_subcommands_action", None)
         parsers = inner.choices.values() if inner is not None and inner.choices else []
-        return own + [key for parser in parsers for key in parser._known_keys()]
-
-
-def _sentence(message: str, known: Sequence[str]) -> str:
-    """The first line of a parser's complaint, with the nearest key where one is unknown."""
-    text = " ".join(message.split())
-    found = re.search(r"[Kk]ey '?\"?([\w.]+)'?\"? is not expected|Unrecognized arguments?: (?:--)?([\w.]+)", text)
-    found = found or re.search(r"does not accept nested key '([\w.]+)'", text)
-    if found:
-        key = next(group for group in found.groups() if group)
-        leaf = key.rsplit(".", 1)[0] + "." if "." in key else ""
-        near = [name for name in known if name.startswith(leaf)] or list(known)
-        return str(unknown("setting", key, near))
-    return text
+        return list(dict.fromkeys([*own, *(key for parser in parsers for key in parser.known_keys())]))
 
 
 class CommandLine(LightningCLI):
@@ -91,12 +85,23 @@ class CommandLine(LightningCLI):
             trainer_class=Trainer,
             trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1},
             parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},  # else `--trainer.max_step` would quietly be max_steps
             auto_configure_optimizers=False,
             args=list(arguments),
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        self._refuse_bare_groups()
+
+    def _refuse_bare_groups(self) -> None:
+        """`backbone: 5` in a file passes the parser, which looks at the fields of a group only."""
+        assert isinstance(self.parser, Parser)
+        given, known = self.config[self.config["subcommand"]], self.parser.known_keys()
+        for group in dict.fromkeys(key.rpartition(".")[0] for key in known if "." in key):
+            value = given.get(group)
+            if value is not None and not isinstance(value, Namespace | Mapping):
+                raise UsageError(sentence(f'Parser key "{group}": Unable to load config "{value}"', known))
 
     def _parse_ckpt_path(self) -> None:
         """The config is complete without what a checkpoint may hold."""
@@ -118,23 +123,36 @@ class CommandLine(LightningCLI):
         return self.config_dump
 
     def before_instantiate_classes(self) -> None:
-        self.run = named(self.settings)
+        settings = self.settings
+        self.run = named(settings)
         config = self.config[self.subcommand]
-        if self.subcommand == "fit" and config.get("ckpt_path") is None:
-            found = newest(self.run.checkpoints)
-            config["ckpt_path"] = None if found is None else str(found)
-        if self.subcommand != "fit" and config.get("ckpt_path") is None:
-            config["ckpt_path"] = str(self._trained_checkpoint())
+        if settings["trainer"]["max_steps"] < 1:
+            raise UsageError(
+                f"trainer.max_steps is {settings['trainer']['max_steps']}; the data have no end, so a run needs one: "
+                "set it to the number of optimizer steps"
+            )
+        if ancestor(settings) is not None:
+            config["model"]["init_from"] = str(checkpoint_of_ancestor(settings))
+        found = config.get("ckpt_path") or newest(self.run.checkpoints)
+        if found is not None:
+            weights(Path(found))
+            config["ckpt_path"] = str(found)
+        elif self.subcommand != "fit":
+            raise UsageError(
+                f"{self.run.path} has no checkpoint to {self.subcommand}; train it with `hallo3 fit` and the same "
+                "settings, or name one with --ckpt_path"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         assert self.run is not None
         config = self._get(self.config, "trainer")
-        resumed = self._get(self.config, "ckpt_path")
         settings = self.settings["run"]
-        logger = TensorBoardLogger(
-            self.run.path, name="", version="tensorboard", purge_step=step_of(Path(resumed)) + 1 if resumed else None
-        )
-        callbacks: list[Callback] = [CountTrained(), Record(self.run), LearningRateMonitor("step")]
+        callbacks: list[Callback] = [
+            CountTrained(),
+            Record(self.run),
+            Predictions(self.run),
+            LearningRateMonitor("step"),
+        ]
         if settings["sample_every"]:
             callbacks.append(Samples(settings["sample_every"]))
         if config["enable_checkpointing"] is not False:
@@ -145,63 +163,88 @@ class CommandLine(LightningCLI):
             kwargs["enable_progress_bar"] = False
         given = self._get(self.config_init, "trainer")
         kwargs.setdefault("default_root_dir", str(self.run.path))
-        kwargs.setdefault("logger", logger if given["logger"] in (None, True) else given["logger"])
+        kwargs.setdefault("logger", self._logger() if given["logger"] in (None, True) else given["logger"])
         kwargs.setdefault("plugins", [*_listed(given["plugins"]), WholeFiles()])
         kwargs.setdefault("callbacks", [*_listed(given["callbacks"]), *callbacks])
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UsageError(f"the settings of trainer do not go together: {' '.join(str(error).split())}") from None
+
+    def _logger(self) -> TensorBoardLogger:
+        """Events that a killed process wrote after its last checkpoint are purged: those steps are trained again."""
+        assert self.run is not None
+        resumed = self._get(self.config, "ckpt_path")
+        fit_from = step_of(Path(resumed)) if resumed else 0
+        purge_step = fit_from if self.subcommand == "fit" else None
+        return TensorBoardLogger(self.run.path, name="", version="tensorboard", purge_step=purge_step)
 
     def fit(self, model: Phase, **arguments: Any) -> None:
         """Train, or go on, or find nothing to do; then test if the run asks for it."""
         assert self.run is not None
-        run, evaluate = self.run, self.settings["run"]["evaluate"]
+        run = self.run
+        if not self._is_finished():
+            self._check_before(model)
         with run.locked():
             RunFolder.create(run.path, self.settings)
-            if run.status().state == "finished" and (run.metrics() is not None or not evaluate):
+            if self._is_finished():
                 sys.stdout.write(f"finished: {run.path}; nothing to do\n")
                 return
-            self._check_before(model)
             provenance.write(run, self.settings)
             self._recorded(lambda: self._train(model, arguments))
-        sys.stdout.write(f"finished: {run.path}\n")
+        now = run.status()
+        sys.stdout.write(
+            f"finished: {run.path}\n"
+            if now.state == "finished"
+            else f"stopped at step {now.step} of {now.max_steps}: {run.path}; the same command goes on\n"
+        )
+
+    def _is_finished(self) -> bool:
+        assert self.run is not None
+        wanted = self.settings["run"]["evaluate"]
+        return self.run.status().state == "finished" and (self.run.metrics() is not None or not wanted)
 
     def _train(self, model: Phase, arguments: dict[str, Any]) -> None:
+        """A run that something else than its last step has ended (max_time, fast_dev_run) is stopped, not finished."""
         assert self.run is not None
         self.trainer.fit(model, **arguments)
-        if self.trainer.interrupted:
-            raise KeyboardInterrupt
-        if self.settings["run"]["evaluate"]:
+        wanted = self.settings["trainer"]["max_steps"]
+        ended = self.trainer.global_step >= wanted
+        if ended and self.settings["run"]["evaluate"]:
             self.trainer.test(model, datamodule=self.datamodule, verbose=False)
-        last = self.run.status()
-        self.run.record(Status(**{**vars(last), "state": "finished", "error": ""}))
+        state: State = "finished" if ended else "stopped"
+        self.run.record(replace(self.run.status(), state=state, max_steps=wanted, error=""))
 
-    def _recorded(self, work: Any) -> None:
-        """Do it; what stops it is written into the run's status before it goes on its way."""
+    def _recorded(self, work: Callable[[], None]) -> None:
+        """Do it; what stops it is written into the run's status before it goes on its way.
+
+        Lightning has caught Ctrl-C and SIGTERM and turned them into SystemExit by then.
+        """
         assert self.run is not None
         try:
             work()
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.run.record(replace(self.run.status(), state="stopped", error=""))
+            if isinstance(error, SIGTERMException):
+                raise SystemExit(128 + signal.SIGTERM) from None
+            raise KeyboardInterrupt from None
         except BaseException as error:
-            state = "stopped" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.run.record(Status(**{**vars(self.run.status()), "state": state, "error": text}))
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            self.run.record(replace(self.run.status(), state="failed", error=text))
             raise
 
     def _check_before(self, model: Phase) -> None:
-        """What the strategies need is there, before the first step and not after six hours."""
+        """What the strategies need is there, before the first step and before anything is written."""
         model.check(self.datamodule.first_batch())
-
-    def _trained_checkpoint(self) -> Path:
-        assert self.run is not None
-        found = newest(self.run.checkpoints)
-        if found is None:
-            raise UsageError(
-                f"{self.run.path} has no checkpoint to {self.subcommand}; train it with `hallo3 fit` and the same "
-                "settings, or name one with --ckpt_path"
-            )
-        return found
 
 
 class ConfigOnly(CommandLine):
-    """Parses and checks a command line, and builds nothing."""
+    """Parses and checks a command line of `fit`, and builds nothing."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The parser of one verb takes a quarter of the time of four."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
 
     def before_instantiate_classes(self) -> None:
         pass
@@ -216,29 +259,21 @@ class ConfigOnly(CommandLine):
         pass
 
 
-def phase_of(arguments: Sequence[str]) -> str:
-    """The phase that a command line asks for: the last of --phase and of `phase:` in its config files."""
-    phase = DEFAULT_PHASE
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        value = value or (arguments[i + 1] if i + 1 < len(arguments) else "")
-        if name == "--phase":
-            phase = value
-        elif name in ("--config", "-c"):
-            phase = _phase_in(value) or phase
-    return phase
-
-
-def _phase_in(file: str) -> str | None:
-    if not Path(file).is_file():
-        raise UsageError(f"no config file '{file}'; those that come with the project are in experiments/")
-    try:
-        content = yaml.safe_load(Path(file).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"'{file}' is not YAML: {' '.join(str(error).split())}") from None
-    if content is not None and not isinstance(content, Mapping):
-        raise UsageError(f"'{file}' holds no settings; expected lines like `model: {{audio: adaln}}`")
-    return (content or {}).get("phase")
+def checkpoint_of_ancestor(settings: Mapping[str, Any]) -> Path:
+    """The newest checkpoint of the run that a run starts from. Raises UsageError that says how to make it."""
+    run, files = ancestor_run(settings), ancestor(settings)
+    assert run is not None
+    assert files is not None
+    found = newest(run.checkpoints)
+    wanted = run.config()["trainer"]["max_steps"] if found else 0
+    if found is None or step_of(found) < wanted:
+        reached = "has no checkpoint yet" if found is None else f"is at step {step_of(found)} of {wanted}"
+        command = " ".join(["hallo3 fit", *(f"--config {file}" for file in files)])
+        raise UsageError(
+            f"this phase starts from the run of {' + '.join(files)}, which {reached} ({run.path}); train it with "
+            f"`{command} --run.root {settings['run']['ancestors']}`, or name another with --model.init_from"
+        )
+    return found
 
 
 def resolved(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +286,10 @@ def resolved(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dic
 def run(arguments: Sequence[str]) -> int:
     """`hallo3 fit ...` and its siblings."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # else tips and notices bury what a user must read
+    for notice in QUIET:
+        warnings.filterwarnings("ignore", message=notice)
     CommandLine(arguments)
     return 0
 

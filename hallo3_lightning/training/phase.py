@@ -11,18 +11,19 @@ from torch import Tensor
 from hallo3_lightning.animate import Animator, Sampling, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs, conditioners
-from hallo3_lightning.conditioning.dropout import Dropout, dropped
+from hallo3_lightning.conditioning.dropout import FIELDS, Dropout, dropped
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
-from hallo3_lightning.errors import UsageError
+from hallo3_lightning.diffusion.sampler import sampler
+from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
 from hallo3_lightning.geometry import latent_frames, pixel_frames
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.randomness import normal, whole
 from hallo3_lightning.training.average import Average
-from hallo3_lightning.training.checkpoints import weights
+from hallo3_lightning.training.checkpoints import refuse_other_sizes, weights
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
 from hallo3_lightning.training.trainable import set_trainable
 
@@ -82,6 +83,7 @@ class Phase(LightningModule):
             | conditioners("audio", audio, backbone, inputs, named),
         )
         if init_from is not None:
+            assert isinstance(init_from, str), "the command line turns config files into the checkpoint of their run"
             self.start_from(init_from)
         self.trained = set_trainable(self.denoiser, trainable)
         self.average = Average(self.denoiser, average_decay)
@@ -164,6 +166,11 @@ class Phase(LightningModule):
             self.evaluation.update(source, video, batch, given=UNSCORED_FRAMES, borders=borders)
         return {"generated": generated, "reconstruction": reconstruction}
 
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Held-out clips [B, F, 3, H, W] uint8 generated from their first frames, without a look at the rest."""
+        assert batch.video is not None
+        return self.animated(batch, batch.video.shape[1], batch.video[:, : self.motion_frames])
+
     def animated(self, batch: Batch, total_frames: int, given: Tensor | None = None) -> Tensor:
         """Generated frames [B, F, 3, H, W] uint8 with averaged weights."""
         animator = Animator(
@@ -180,13 +187,16 @@ class Phase(LightningModule):
             return animator.video(batch, total_frames, given)
 
     def reconstructed(self, video: Tensor) -> Tensor:
-        """The autoencoder's own version of a video [B, F, 3, H, W] uint8: the ceiling of any arm."""
-        parts = [
-            self.encoders.decode(self.encoders.video.encode(signed(video[:, w.start : w.stop])))[
-                :, w.kept_from : w.stop - w.start
-            ]
-            for w in windows(video.shape[1], self.clip_frames, self.motion_frames)
-        ]
+        """The autoencoder's own version of a video [B, F, 3, H, W] uint8: the ceiling of any arm.
+
+        Window by window as in sampling, the last one filled up with its last frame to a length the autoencoder takes.
+        """
+        parts = []
+        for w in windows(video.shape[1], self.clip_frames, self.motion_frames):
+            missing = w.start + self.clip_frames - w.stop
+            window = torch.cat([video[:, w.start : w.stop], *[video[:, w.stop - 1 : w.stop]] * missing], dim=1)
+            frames = self.encoders.decode(self.encoders.video.encode(signed(window)))
+            parts.append(frames[:, w.kept_from : w.stop - w.start])
         return torch.cat(parts, dim=1)
 
     def protocol(self, batch: Batch) -> Protocol:
@@ -220,10 +230,18 @@ class Phase(LightningModule):
                 f"sample '{batch.keys[0]}' encodes to latents of {have} (frames, channels, height, width), the backbone "
                 f"is built for {want}; set model.backbone and data.clip_frames to the same sizes"
             )
+        read = {field for needs in self.denoiser.needs.values() for field in needs}
+        face = None if batch.face_embedding is None else batch.face_embedding.shape[-1]
+        if "face_embedding" in read and face != self.inputs.face_width:
+            raise UsageError(
+                f"sample '{batch.keys[0]}' has a face embedding of {face} numbers, model.inputs.face_width says "
+                f"{self.inputs.face_width}; set it to {face}"
+            )
 
-    def start_from(self, source: str | list[str]) -> None:
+    def start_from(self, source: str) -> None:
         """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values."""
-        given = starting_weights(source)
+        given = averaged(weights(Path(source)))
+        refuse_other_sizes(self.denoiser, given, f"the checkpoint '{source}'")
         missing, unexpected = self.denoiser.load_state_dict(given, strict=False)
         fresh = [name for name in missing if not _belongs_to(name, "audio")]
         if fresh or unexpected:
@@ -239,6 +257,7 @@ class Phase(LightningModule):
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("encoders.")}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        refuse_other_sizes(self, state_dict, "the checkpoint")
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         missing = [name for name in result.missing_keys if not name.startswith("encoders.")]
         if strict and (missing or result.unexpected_keys):
@@ -260,23 +279,15 @@ class Phase(LightningModule):
                 f"the encoders give (audio layers, audio channels, text width) {have} but model.inputs and "
                 f"model.backbone.text_width say {want}; make them agree"
             )
-
-
-def starting_weights(source: str | list[str]) -> dict[str, Tensor]:
-    """The denoiser's averaged weights in a checkpoint, in a run's folder, or in the run of config files."""
-    from hallo3_lightning.ablation.runs import named, resolve
-
-    files = [source] if isinstance(source, str) else source
-    path = Path(files[0])
-    if path.suffix in (".yaml", ".yml"):
-        path = named(resolve(files, {})).path
-        if not (path / "checkpoints").is_dir():
-            arguments = " ".join(f"--config {file}" for file in files)
+        if not 0 <= self.motion_frames < self.clip_frames:
             raise UsageError(
-                f"this phase starts from the run of {' + '.join(files)}, which has no checkpoint yet ({path}); "
-                f"make it with `hallo3 fit {arguments}`, or name another checkpoint with --model.init_from"
+                f"model.motion_frames is {self.motion_frames}; a window has {self.clip_frames} frames and must bring new "
+                f"ones, so give 0 to {self.clip_frames - 1}"
             )
-    return averaged(weights(path))
+        sampler(self.sampling.sampler)
+        for condition in self.sampling.guided:
+            if condition not in FIELDS:
+                raise unknown("condition", condition, FIELDS, "model.sampling.guided")
 
 
 def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:

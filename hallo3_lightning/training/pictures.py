@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, audio_samples
+from hallo3_lightning.training.checkpoints import step_at_hand
 
 CLIPS = 4
 ENLARGED = 3
@@ -39,14 +40,14 @@ class Samples(Callback):
             return
         if trainer.is_global_zero:
             clips, generated = batch.rows(slice(0, CLIPS)), outputs["generated"][:CLIPS]
-            write_samples(trainer.logger.experiment, "val", clips, generated, trainer.global_step)
+            write_samples(trainer.logger.experiment, "val", clips, generated, step_at_hand(trainer))
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_index: int, *_: Any
     ) -> None:
         if batch_index == 0 and trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             clips, generated = batch.rows(slice(0, CLIPS)), outputs["generated"][:CLIPS]
-            write_samples(trainer.logger.experiment, "test", clips, generated, trainer.global_step)
+            write_samples(trainer.logger.experiment, "test", clips, generated, step_at_hand(trainer))
 
 
 def write_samples(writer: SummaryWriter, stage: str, clips: Batch, generated: Tensor, step: int) -> None:

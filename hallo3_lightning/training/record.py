@@ -1,17 +1,22 @@
 """Callbacks that keep a run's folder true: its status, its facts, its metrics, its samples."""
 
 import json
+import sys
 import time
 from typing import Any
 
+import numpy as np
 import torch
+from einops import rearrange
 from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
 from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
 from hallo3_lightning.batch import Batch
+from hallo3_lightning.training.checkpoints import step_at_hand
 from hallo3_lightning.training.phase import Phase
+from hallo3_lightning.training.pictures import gif
 
 KEPT_CLIPS = 8
 """Clips of a test whose frames are kept for pictures."""
@@ -77,6 +82,9 @@ class Record(Callback):
         self.run.samples.mkdir(parents=True, exist_ok=True)
         save_file(clips, self.run.samples / "clips.safetensors")
         write_atomically(self.run.path / "metrics.json", json.dumps(report, indent=1))
+        if trainer.logger is not None:
+            scores = {f"test/{name}": metric["value"] for name, metric in report["metrics"].items()}
+            trainer.logger.log_metrics(scores, step_at_hand(trainer))
 
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
@@ -99,3 +107,23 @@ class Record(Callback):
             )
         )
         self.run.record_facts(steps=trainer.global_step, seconds=round(seconds, 1))
+
+
+class Predictions(Callback):
+    """Writes each predicted clip into the run's predictions/, as <sample>.npy (uint8 [F, H, W, 3]) and <sample>.gif."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.folder = run.path / "predictions"
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for key, video in zip(batch.keys, outputs, strict=True):
+            frames = rearrange(video, "f c h w -> f h w c").cpu().numpy()
+            np.save(self.folder / f"{key}.npy", frames)
+            (self.folder / f"{key}.gif").write_bytes(gif(frames))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            sys.stdout.write(f"predicted: {self.folder}\n")
