@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["training.command_line"],
-    ["ablation", "training", "phases"],
-    ["animate", "evaluation", "datamodules.synthetic"],
+    ["ablation", "training", "phases", "weights.exporting"],
+    ["animate", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],
     ["conditioning"],
     ["model", "diffusion"],

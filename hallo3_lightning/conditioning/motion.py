@@ -36,13 +36,23 @@ def corrupted(
     if frames.shape[1] == 0:
         return frames
     if training:
-        sigma = torch.exp(corruption.noise_mean + corruption.noise_std * normal((1,), seed, "sigma", positions, step))
+        log_sigma = corruption.noise_mean + corruption.noise_std * normal((1,), seed, "sigma", positions, step)
         noise = normal(frames.shape[1:], seed, "motion_noise", positions, step)
-        frames = frames + rearrange(sigma, "b 1 -> b 1 1 1 1") * noise
+        frames = noised(frames, rearrange(log_sigma, "b 1 -> b"), noise)
     if corruption.mask_rate > 0 and (training or corruption.mask_in_sampling):
         drawn = uniform(frames.shape[3:], seed, "motion_mask", positions, step)
-        frames = frames * rearrange(drawn > corruption.mask_rate, "b h w -> b 1 1 h w")
+        frames = masked(frames, drawn, corruption.mask_rate)
     return frames
+
+
+def noised(frames: Tensor, log_sigma: Tensor, noise: Tensor) -> Tensor:
+    """Frames [B, n, 3, H, W] with standard normal noise of their shape, times the exponential of log_sigma [B]."""
+    return frames + rearrange(log_sigma.exp(), "b -> b 1 1 1 1") * noise
+
+
+def masked(frames: Tensor, drawn: Tensor, rate: float) -> Tensor:
+    """Frames [B, n, 3, H, W], mid-grey in all n where the uniform draws [B, H, W] are at most `rate`."""
+    return frames * rearrange(drawn > rate, "b h w -> b 1 1 h w")
 
 
 def with_reference(reference: Tensor, motion: Tensor) -> Tensor:

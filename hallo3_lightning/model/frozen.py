@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.find import find
-from hallo3_lightning.geometry import AUDIO_WINDOW
+from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, AUDIO_WINDOW
 
 
 class VideoEncoder(Protocol):
@@ -111,3 +111,11 @@ def face_only(batch: Batch) -> Tensor:
 def windows(features: Tensor) -> Tensor:
     """Features [B, F + 4, layers, channels] -> [B, F, 5, layers, channels]: frames i-2 .. i+2 of each frame i."""
     return rearrange(features.unfold(1, AUDIO_WINDOW, 1), "b f layers channels window -> b f window layers channels")
+
+
+def clamped_windows(features: Tensor) -> Tensor:
+    """Features [B, F, layers, channels] of all there is -> [B, F, 5, layers, channels]: the ends stand in for what
+    would lie beyond them, as published."""
+    first, last = features[:, :1], features[:, -1:]
+    around = AUDIO_CONTEXT_FRAMES
+    return windows(torch.cat([*[first] * around, features, *[last] * around], dim=1))

@@ -1,5 +1,7 @@
 """The published audio encoder."""
 
+import math
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -8,6 +10,12 @@ from transformers import Wav2Vec2Model
 
 from hallo3_lightning.geometry import SAMPLES_PER_FRAME
 from hallo3_lightning.model.encoders.folder import existing
+
+
+def standardised(waveform: Tensor) -> Tensor:
+    """Waveforms [B, samples], each with zero mean and unit variance, as wav2vec2 was trained."""
+    spread = waveform.var(dim=1, keepdim=True, correction=0) + 1e-7
+    return (waveform - waveform.mean(dim=1, keepdim=True)) / spread.sqrt()
 
 
 class Wav2Vec2Audio(nn.Module):
@@ -30,10 +38,21 @@ class Wav2Vec2Audio(nn.Module):
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]; each waveform is brought to zero mean and unit variance first."""
-        frames = waveform.shape[1] // SAMPLES_PER_FRAME
-        spread = waveform.var(dim=1, keepdim=True, correction=0) + 1e-7
-        normal = (waveform - waveform.mean(dim=1, keepdim=True)) / spread.sqrt()
-        features = self.model.feature_extractor(normal)
+        return self._encoded(standardised(waveform), waveform.shape[1] // SAMPLES_PER_FRAME)
+
+    def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
+        """Features [B, F, layers, channels] of whole utterances [B, samples], and how many frames the sound lasts.
+
+        As the published wrapper does it: brought to zero mean and unit variance over all of the sound, and only then
+        lengthened by silence, so that F is a multiple of `clip_frames` (49 there in sampling, 1 in training).
+        """
+        heard = math.ceil(waveform.shape[1] / SAMPLES_PER_FRAME)
+        frames = math.ceil(heard / clip_frames) * clip_frames
+        silence = waveform.new_zeros(len(waveform), (frames - heard) * SAMPLES_PER_FRAME)
+        return self._encoded(torch.cat([standardised(waveform), silence], dim=1), frames), heard
+
+    def _encoded(self, waveform: Tensor, frames: int) -> Tensor:
+        features = self.model.feature_extractor(waveform)
         features = interpolate(features, size=frames, mode="linear", align_corners=True)
         hidden, _ = self.model.feature_projection(rearrange(features, "b c f -> b f c"))
         return torch.stack(self._layers(hidden), dim=2)

@@ -1,0 +1,153 @@
+"""Weights that others wrote, opened without reading them: names and shapes now, numbers one tensor at a time."""
+
+import argparse
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hallo3_lightning.errors import UsageError
+
+Kind = Literal["diffusers", "cogvideox_sat", "hallo3"]
+
+SAT_FILE = "mp_rank_00_model_states.pt"
+DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
+DIFFUSERS_CLASS = "CogVideoXTransformer3DModel"
+DIFFUSERS_CONFIG = {
+    "_class_name": DIFFUSERS_CLASS,
+    "patch_size": 2,
+    "patch_size_t": None,
+    "ofs_embed_dim": None,
+    "temporal_compression_ratio": 4,
+    "use_rotary_positional_embeddings": True,
+}
+"""What a diffusers transformer must say of itself to be one that we build; what it does not say is taken as this."""
+
+_RECONSTRUCT: Callable[..., Any] = np.ndarray([]).__reduce__()[0]  # type: ignore[assignment]
+RANDOM_STATES: list[Any] = [
+    (_RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
+    (_RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
+    np.ndarray,
+    np.dtype,
+    np.dtypes.UInt32DType,
+    argparse.Namespace,
+]
+"""What a training checkpoint of SAT may hold beside tensors; none of it runs code when it is unpickled."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Named tensors in files; `read` gives one, mapped from the file where that is possible."""
+
+    path: Path
+    kind: Kind
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def opened(path: Path) -> Source:
+    """The weights at a path: a diffusers folder, a SAT folder, or the file in it. Raises UsageError if there are none."""
+    folder = next((f for f in (path / "transformer", path) if (f / "config.json").is_file()), None)
+    if folder is not None:
+        return _diffusers(folder)
+    file = _sat_file(path)
+    if file is None:
+        raise UsageError(
+            f"no weights at '{path}': expected a diffusers folder (transformer/config.json and safetensors), a SAT folder "
+            f"(<iteration>/{SAT_FILE}), or that file"
+        )
+    return _sat(file)
+
+
+def _sat_file(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    latest = path / "latest"
+    folders = [path / latest.read_text().strip()] if latest.is_file() else [path, *sorted(path.glob("*/"))]
+    found = [folder / SAT_FILE for folder in folders if (folder / SAT_FILE).is_file()]
+    if len(found) > 1:
+        raise UsageError(f"'{path}' has {len(found)} checkpoints ({', '.join(f.parent.name for f in found)}); name one")
+    return found[0] if found else None
+
+
+def _sat(file: Path) -> Source:
+    content = _unpickled(file)
+    module = content.get("module") if isinstance(content, Mapping) else None
+    if not isinstance(module, Mapping):
+        raise UsageError(f"'{file}' is no SAT checkpoint: it has no 'module' with named tensors")
+    tensors = {name: value for name, value in module.items() if isinstance(value, Tensor)}
+    kind: Kind = "hallo3" if any(name.startswith("ref_model.") for name in tensors) else "cogvideox_sat"
+    return Source(file, kind, {name: tuple(t.shape) for name, t in tensors.items()}, tensors.__getitem__)
+
+
+def _unpickled(file: Path) -> Any:
+    """The content of a checkpoint whose tensors stay in the file; nothing in it is run."""
+    try:
+        with torch.serialization.safe_globals(RANDOM_STATES):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"'{file}' holds more than tensors, which could run code when it is read, so it was not read "
+            f"({_first_line(error)}); save its tensors alone with torch.save({{'module': tensors}}, FILE)"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UsageError(
+            f"'{file}' is damaged, cut short, or no PyTorch checkpoint ({_first_line(error)}); fetch it again"
+        ) from None
+
+
+def _diffusers(folder: Path) -> Source:
+    config = json.loads((folder / "config.json").read_text())
+    differing = {k: config.get(k, v) for k, v in DIFFUSERS_CONFIG.items() if config.get(k, v) != v}
+    if differing:
+        told = ", ".join(f"{k} {v} where we need {DIFFUSERS_CONFIG[k]}" for k, v in differing.items())
+        raise UsageError(f"'{folder}' is another model than CogVideoX-5B-I2V: its config.json says {told}")
+    places = _places(folder)
+    shapes = {}
+    for file in sorted(set(places.values())):
+        with _safetensors(file) as opened_file:
+            for name in opened_file.keys():  # noqa: SIM118
+                shapes[name] = tuple(opened_file.get_slice(name).get_shape())
+    _check_places(folder, places, shapes)
+
+    def read(name: str) -> Tensor:
+        with _safetensors(places[name]) as opened_file:
+            return opened_file.get_tensor(name)
+
+    return Source(folder, "diffusers", shapes, read, config)
+
+
+def _places(folder: Path) -> dict[str, Path]:
+    """The file of each tensor of a diffusers folder."""
+    index = folder / f"{DIFFUSERS_FILE}.index.json"
+    if index.is_file():
+        return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    single = folder / DIFFUSERS_FILE
+    if not single.is_file():
+        raise UsageError(f"'{folder}' has neither {index.name} nor {single.name}; fetch the model's safetensors files")
+    with _safetensors(single) as opened_file:
+        return dict.fromkeys(opened_file.keys(), single)
+
+
+def _check_places(folder: Path, places: Mapping[str, Path], shapes: Mapping[str, Any]) -> None:
+    if absent := sorted(places.keys() - shapes.keys()):
+        raise UsageError(f"'{folder}': {absent[0]} is in the index but in none of its files; fetch them again")
+
+
+def _safetensors(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"'{file}' is damaged, cut short or absent ({_first_line(error)}); fetch it again") from None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no more is known'}"
