@@ -1,12 +1,13 @@
 """The denoiser: a backbone, its conditioners, and their adapters in its blocks."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hallo3_lightning.batch import Batch
-from hallo3_lightning.conditioning.conditioner import Conditioner
+from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs, conditioners
 from hallo3_lightning.model.sites import Conditions, Signal
 from hallo3_lightning.model.transformer import Backbone, Transformer, by_block
 
@@ -63,6 +64,15 @@ class Denoiser(nn.Module):
 
     def _conditioners(self) -> dict[str, Conditioner]:
         return dict(self.conditioners.items())  # type: ignore[arg-type]
+
+
+def denoiser_of(
+    backbone: Backbone, inputs: Inputs, identity: str, audio: str, options: Mapping[str, Mapping[str, Any]] | None
+) -> Denoiser:
+    """The denoiser that the settings of a phase ask for, with fresh weights; identity's adapters act before audio's."""
+    named = options or {}
+    parts = conditioners("identity", identity, backbone, inputs, named)
+    return Denoiser(backbone, parts | conditioners("audio", audio, backbone, inputs, named))
 
 
 def _alike(one: Batch, other: Batch, fields: tuple[str, ...]) -> bool:

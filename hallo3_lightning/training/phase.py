@@ -10,10 +10,10 @@ from torch import Tensor
 
 from hallo3_lightning.animate import Animator, Sampling, windows
 from hallo3_lightning.batch import Batch
-from hallo3_lightning.conditioning.conditioner import Inputs, conditioners
+from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import FIELDS, Dropout, dropped
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
-from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
 from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.errors import UsageError, unknown
@@ -76,12 +76,7 @@ class Phase(LightningModule):
         super().__init__()
         self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
         self.optimization, self.sampling, self.seed = optimization, sampling, seed
-        named = options or {}
-        self.denoiser = Denoiser(
-            backbone,
-            conditioners("identity", identity, backbone, inputs, named)
-            | conditioners("audio", audio, backbone, inputs, named),
-        )
+        self.denoiser = denoiser_of(backbone, inputs, identity, audio, options)
         if init_from is not None:
             assert isinstance(init_from, str), "the command line turns config files into the checkpoint of their run"
             self.start_from(init_from)
