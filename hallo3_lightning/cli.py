@@ -40,13 +40,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _ours(arguments: list[str]) -> int:
     parser = _parser()
-    verbs = [*LIGHTNING_VERBS, "synthesize", "ablate", "status", "compare"]
+    verbs = [*LIGHTNING_VERBS, "synthesize", "ablate", "status", "compare", "import-weights", "export-weights"]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
         raise unknown("verb", arguments[0], verbs)
     given = vars(parser.parse_args(arguments or ["--help"]))
     verb = given.pop("verb")
     if verb == "synthesize":
         return _synthesize(**given)
+    if verb == "import-weights":
+        from hallo3_lightning.weights.importing import import_weights
+
+        return import_weights(**given)
+    if verb == "export-weights":
+        from hallo3_lightning.weights.exporting import export_weights
+
+        return export_weights(**given)
     if verb == "ablate":
         from hallo3_lightning.ablation.launch import ablate
 
@@ -90,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=int, default=None, help="processes (one a core)")
     made.add_argument("--patch", type=int, default=4, help="pixels a side of an autoencoder patch (%(default)s)")
     made.add_argument("--channels", type=int, default=16, help="channels of its latents (%(default)s)")
+
+    taken = verbs.add_parser("import-weights", help="weights of CogVideoX-5B-I2V or of the published Hallo3, as ours")
+    taken.add_argument("source", type=Path, help="a diffusers folder, a SAT folder, or a mp_rank_00_model_states.pt")
+    taken.add_argument("out", type=Path, help="folder to make, for --model.init_from")
+    taken.add_argument("--latents", default=None, metavar="TxHxW", help="latents of a SAT file's positions (13x60x90)")
+    left = verbs.add_parser("export-weights", help="weights of a run in another form")
+    left.add_argument("source", type=Path, help="a run's folder, a checkpoint in it, or a folder of weights")
+    left.add_argument("out", type=Path, help="folder to make")
+    left.add_argument("--format", dest="form", choices=("safetensors", "diffusers"), default="safetensors",
+                      help="all in one folder, or the backbone for diffusers' from_pretrained (%(default)s)")  # fmt: skip
 
     grids = {
         "ablate": "run what is not finished of a grid",

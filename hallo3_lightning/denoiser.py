@@ -28,6 +28,18 @@ class Denoiser(nn.Module):
             for name, conditioner in conditioners.items():
                 block.adapters[name] = conditioner.adapter(i)
 
+    def completed(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters by name, and what conditioners of which there is nothing take over from those of the backbone."""
+        found = dict(given)
+        backbone = {
+            name.removeprefix("transformer."): value for name, value in given.items() if name.startswith("transformer.")
+        }
+        for name, conditioner in self._conditioners().items():
+            prefix = f"conditioners.{name}."
+            if not any(key.startswith(prefix) for key in given):
+                found |= {prefix + key: value for key, value in conditioner.from_backbone(backbone).items()}
+        return found
+
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
         """Batch fields that each conditioner reads."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.errors import UsageError, unknown
@@ -50,6 +50,10 @@ class Conditioner(nn.Module):
     def encode(self, batch: Batch) -> Signal:
         """The signal, once a step in training and once a window in sampling."""
         raise NotImplementedError
+
+    def from_backbone(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of its own parameters that begin as ones of a pretrained backbone, which are given by name."""
+        return {}
 
     def adapter(self, block: int) -> Adapter:
         """A fresh adapter for a block, which will own it."""

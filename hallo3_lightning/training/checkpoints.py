@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.weights.folder import is_weights, read
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -68,13 +69,18 @@ def step_at_hand(trainer: Trainer) -> int:
 
 
 def weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint file, or in the newest one of a run's folder; no pickled object is ever run.
+    """What a phase would have saved: in a checkpoint file, in the newest one of a run's folder, or in a folder of
+    weights that `hallo3 import-weights` or `export-weights` wrote; no pickled object is ever run.
 
     Raises UsageError when there is none or it cannot be read.
     """
+    if is_weights(path):
+        return {f"denoiser.{name}": value for name, value in read(path).items()}
     file = newest(path / "checkpoints") if path.is_dir() else path
     if file is None or not file.is_file():
-        raise UsageError(f"no checkpoint at '{path}'; give a .ckpt file, or the folder of a run that saved one")
+        raise UsageError(
+            f"no checkpoint at '{path}'; give a .ckpt file, the folder of a run that saved one, or a folder of weights"
+        )
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:

@@ -26,6 +26,7 @@ from hallo3_lightning.training.average import Average
 from hallo3_lightning.training.checkpoints import refuse_other_sizes, weights
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
 from hallo3_lightning.training.trainable import set_trainable
+from hallo3_lightning.weights.folder import is_weights
 
 UNSCORED_FRAMES = 4
 """Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
@@ -50,7 +51,7 @@ class Phase(LightningModule):
         optimization: optimizer and schedule.
         sampling: how clips are generated for validation and test.
         trainable: anchored globs of the denoiser's parameters that train; each must match.
-        init_from: a checkpoint, a run's folder, or the config files whose run this one starts from.
+        init_from: a checkpoint, a folder of weights, a run's folder, or the config files whose run this one starts from.
         average_decay: decay of the moving average of the parameters; validation and test use the average.
         seed: of every draw.
     """
@@ -236,9 +237,12 @@ class Phase(LightningModule):
     def start_from(self, source: str) -> None:
         """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values."""
         given = averaged(weights(Path(source)))
+        backbone_alone = is_weights(Path(source)) and all(name.startswith("transformer.") for name in given)
+        new = ("identity", "audio") if backbone_alone else ("audio",)
+        given = self.denoiser.completed(given)
         refuse_other_sizes(self.denoiser, given, f"the checkpoint '{source}'")
         missing, unexpected = self.denoiser.load_state_dict(given, strict=False)
-        fresh = [name for name in missing if not _belongs_to(name, "audio")]
+        fresh = [name for name in missing if not any(_belongs_to(name, kind) for kind in new)]
         if fresh or unexpected:
             raise UsageError(
                 f"the checkpoint of {source} does not fit this model: {len(fresh)} parameters missing "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hallo3_lightning.ablation.runs import RunFolder, ancestor, fingerprint, write_atomically
+from hallo3_lightning.weights.folder import is_weights, record_of
 
 PACKAGES = ("hallo3_lightning", "torch", "lightning", "diffusers", "transformers", "torchmetrics", "webdataset")
 
@@ -26,6 +27,7 @@ def write(run: RunFolder, config: Mapping[str, Any]) -> None:
             "code": _commit(),
             "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "data": _data(config),
+            "weights": _weights(config),
             "starts_from": ancestor(config) or config["model"].get("init_from"),
         }
     write_atomically(path, json.dumps(known, indent=1))
@@ -47,6 +49,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout
+
+
+def _weights(config: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the folder of weights that the run starts from, if it starts from one."""
+    given = config["model"].get("init_from")
+    folder = Path(given) if isinstance(given, str) else None
+    return record_of(folder)["fingerprint"] if folder is not None and is_weights(folder) else None
 
 
 def _data(config: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FRAMES_PER_LATENT, PATCH, pixel_frames
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.training.checkpoints import weights
+from hallo3_lightning.training.phase import averaged
 from hallo3_lightning.weights.folder import (
     SHARD_BYTES,
     STEM,
@@ -45,7 +46,7 @@ def export_weights(
         shard_bytes: the most that a shard holds.
     """
     backbone, origin = _origin(source)
-    ours = _denoiser(weights(source))
+    ours = averaged(weights(source))
     chosen = _backbone_alone(ours) if form == "diffusers" else ours
     left_out = {name: "not of the backbone" for name in ours if form == "diffusers" and not _is_backbone(name)}
     parts = [Part(name, value.nbytes, partial(_itself, value)) for name, value in chosen.items()]
@@ -105,12 +106,6 @@ def _origin(source: Path) -> tuple[Backbone, dict[str, Any]]:
     model = run.config()["model"]
     told = {key: model.get(key) for key in ("identity", "audio", "options")}
     return Backbone(**model["backbone"]), {"model": told, "init_from": model.get("init_from")}
-
-
-def _denoiser(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    from hallo3_lightning.training.phase import averaged
-
-    return averaged(dict(state))
 
 
 def _is_backbone(name: str) -> bool:

@@ -19,13 +19,13 @@ from hallo3_lightning.weights.source import Source, opened
 PUBLISHED_OUTPUT_EPS, DIFFUSERS_EPS = 1e-6, 1e-5
 
 
-def import_weights(source: Path, out: Path, grid: Grid | None = None, shard_bytes: int = SHARD_BYTES) -> int:
+def import_weights(source: Path, out: Path, latents: str | None = None, shard_bytes: int = SHARD_BYTES) -> int:
     """Write the weights at `source` under our names; everything is checked before anything is written.
 
     Args:
         source: a diffusers folder, a SAT folder, or a SAT file; see weights/source.py.
         out: folder to make.
-        grid: latents that the learned positions are for; a diffusers folder says so itself.
+        latents: for which the learned positions are, "13x60x90"; a diffusers folder says so itself.
         shard_bytes: the most that a shard holds.
     """
     if out.exists():
@@ -34,7 +34,7 @@ def import_weights(source: Path, out: Path, grid: Grid | None = None, shard_byte
     names = _mapped(given)
     complain(str(source), {"unknown": names.unknown})
     shapes = {ours: _shape(given, where) for ours, where in names.cuts.items()}
-    backbone = _backbone(given, shapes, grid)
+    backbone = _backbone(given, shapes, Grid.of(latents) if latents else None)
     check(shapes, backbone, str(source))
     dtypes: dict[str, str] = {}
 

@@ -27,6 +27,14 @@ class Grid:
     height: int = 60
     width: int = 90
 
+    @classmethod
+    def of(cls, text: str) -> "Grid":
+        """From FRAMESxHEIGHTxWIDTH."""
+        numbers = text.split("x")
+        if len(numbers) != 3 or not all(number.isdigit() and int(number) for number in numbers):
+            raise UsageError(f"--latents {text}: expected FRAMESxHEIGHTxWIDTH of latents, such as {cls()}")
+        return cls(*map(int, numbers))
+
     @property
     def tokens(self) -> int:
         return self.frames * patches(self.height, self.width)

@@ -1,5 +1,6 @@
 """Identity by a second transformer that reads the reference: the published choice."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -53,6 +54,11 @@ class ReferenceNetwork(Conditioner):
             video, text = block(video, text, time, rotary, {})
         seen.append(network.blocks[-1].attention_input(video, time))
         return tuple(rearrange(tokens, "b 1 n c -> b n c") for tokens in seen)
+
+    def from_backbone(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All of them: it begins as a copy."""
+        own = self.network.state_dict()
+        return {f"network.{name}": parameters[name] for name in own if name in parameters}
 
     def adapter(self, block: int) -> Adapter:
         return GuestTokens()
