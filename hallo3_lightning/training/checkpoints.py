@@ -46,6 +46,10 @@ class EveryFewSteps(ModelCheckpoint):
         if isinstance(exception, SIGTERMException) and trainer.training:
             self._save_now(trainer)
 
+    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
+        """Also the one that the run was resumed from: otherwise every resume would leave one more behind."""
+        return Path(previous).parent == Path(current).parent and previous != current
+
     def _save_now(self, trainer: Trainer) -> None:
         if self._last_global_step_saved != trainer.global_step:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
@@ -89,6 +93,16 @@ def weights(path: Path) -> dict[str, Tensor]:
             f"'{file}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {reason}); "
             "name another, or remove it to start without it"
         ) from None
+
+
+def refuse_another_model(module: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+    """Raise a UsageError unless `given` has exactly the module's weights, each of its shape."""
+    refuse_other_sizes(module, given, source)
+    own = module.state_dict()
+    differing = {"missing": [*(own.keys() - given.keys())], "unexpected": [*(given.keys() - own.keys())]}
+    if any(differing.values()):
+        said = ", ".join(f"{len(names)} {what} ({min(names)}, ...)" for what, names in differing.items() if names)
+        raise UsageError(f"{source} is of another model: of its weights {said}; give both the same settings of model")
 
 
 def refuse_other_sizes(module: nn.Module, given: Mapping[str, Tensor], source: str) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -23,15 +23,27 @@ from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.training import provenance
-from hallo3_lightning.training.checkpoints import EveryFewSteps, WholeFiles, newest, step_of, weights
-from hallo3_lightning.training.complaint import sentence
+from hallo3_lightning.training.checkpoints import (
+    EveryFewSteps,
+    WholeFiles,
+    newest,
+    refuse_another_model,
+    step_of,
+    weights,
+)
+from hallo3_lightning.training.complaint import Parser, sentence
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import Samples
 from hallo3_lightning.training.record import CountTrained, Predictions, Record
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
-QUIET = (".*LeafSpec.*is deprecated", "Found .* in eval mode at the start of training")
-"""Warnings about Lightning's own code, and about our frozen encoders being frozen."""
+QUIET = (
+    ".*LeafSpec.*is deprecated",
+    "Found .* in eval mode at the start of training",
+    "Checkpoint directory .* exists and is not empty",
+    "You're resuming from a checkpoint that ended before the epoch ended",
+)
+"""Lightning's warnings that are no news: its own code, our frozen encoders, and resuming, which TalkingHead sees to."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +67,6 @@ class Run:
     evaluate: bool = False
     checkpoint_every: int = 100
     sample_every: int = 1
-
-
-class Parser(LightningArgumentParser):
-    """Says what is wrong in one sentence, which the caller prints; exits nowhere."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(sentence(message, self.known_keys()))
-
-    def known_keys(self) -> list[str]:
-        """Every dotted key that a config may set."""
-        own = [action.dest for action in self._actions if action.dest != "help" and not action.dest.endswith(".help")]
-        inner = getattr(self, "_subcommands_action", None)
-        parsers = inner.choices.values() if inner is not None and inner.choices else []
-        return list(dict.fromkeys([*own, *(key for parser in parsers for key in parser.known_keys())]))
 
 
 class CommandLine(LightningCLI):
@@ -133,15 +131,20 @@ class CommandLine(LightningCLI):
             )
         if ancestor(settings) is not None:
             config["model"]["init_from"] = str(checkpoint_of_ancestor(settings))
-        found = config.get("ckpt_path") or newest(self.run.checkpoints)
+        found = Path(config["ckpt_path"]) if config.get("ckpt_path") else newest(self.run.checkpoints)
         if found is not None:
-            weights(Path(found))
-            config["ckpt_path"] = str(found)
+            config["ckpt_path"] = str(found if found.is_file() else newest(found / "checkpoints") or found)
         elif self.subcommand != "fit":
             raise UsageError(
                 f"{self.run.path} has no checkpoint to {self.subcommand}; train it with `hallo3 fit` and the same "
                 "settings, or name one with --ckpt_path"
             )
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        resumed = self._get(self.config, "ckpt_path")
+        if resumed is not None:
+            refuse_another_model(self.model, weights(Path(resumed)), f"the checkpoint '{resumed}'")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         assert self.run is not None
@@ -234,8 +237,10 @@ class CommandLine(LightningCLI):
             raise
 
     def _check_before(self, model: Phase) -> None:
-        """What the strategies need is there, before the first step and before anything is written."""
+        """What the strategies and the test need is there, before the first step and before anything is written."""
         model.check(self.datamodule.first_batch())
+        if self.settings["run"]["evaluate"]:
+            self.datamodule.setup("test")
 
 
 class ConfigOnly(CommandLine):

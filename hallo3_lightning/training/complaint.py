@@ -3,6 +3,11 @@
 import difflib
 import re
 from collections.abc import Sequence
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from hallo3_lightning.errors import UsageError
 
 UNKNOWN = re.compile(
     r"unrecognized arguments: (?:--)?(?P<key>[\w.]+)|does not accept option '(?P<option>[\w.]+)'", re.I
@@ -23,6 +28,20 @@ KINDS = {
     "tuple": "a list",
     "collections.abc.Sequence": "a list",
 }
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong in one sentence, which the caller prints; exits nowhere."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(sentence(message, self.known_keys()))
+
+    def known_keys(self) -> list[str]:
+        """Every dotted key that a config may set."""
+        own = [action.dest for action in self._actions if action.dest != "help" and not action.dest.endswith(".help")]
+        inner = getattr(self, "_subcommands_action", None)
+        parsers = inner.choices.values() if inner is not None and inner.choices else []
+        return list(dict.fromkeys([*own, *(key for parser in parsers for key in parser.known_keys())]))
 
 
 def sentence(message: str, known: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.randomness import normal, whole
 from hallo3_lightning.training.average import Average
-from hallo3_lightning.training.checkpoints import refuse_other_sizes, weights
+from hallo3_lightning.training.checkpoints import refuse_another_model, refuse_other_sizes, weights
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
 from hallo3_lightning.training.trainable import set_trainable
 from hallo3_lightning.weights.folder import is_weights
@@ -256,14 +256,9 @@ class Phase(LightningModule):
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("encoders.")}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        refuse_other_sizes(self, state_dict, "the checkpoint")
-        result = super().load_state_dict(state_dict, strict=False, assign=assign)
-        missing = [name for name in result.missing_keys if not name.startswith("encoders.")]
-        if strict and (missing or result.unexpected_keys):
-            raise UsageError(
-                f"the checkpoint is of another model: missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}"
-            )
-        return result
+        if strict:
+            refuse_another_model(self, state_dict, "the checkpoint")
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def _latent_shape(self) -> tuple[int, int, int, int]:
         size = self.denoiser.transformer.backbone

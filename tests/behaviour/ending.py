@@ -1,0 +1,44 @@
+"""A callback that ends its process at a step: what a power cut, a scheduler or a user does, at a known moment."""
+
+import json
+import os
+import signal
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class EndAt(Callback):
+    """Sends this process a signal once a number of steps is done."""
+
+    def __init__(self, step: int, by: str) -> None:
+        self.step = step
+        self.by = signal.Signals[by]
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.by)
+
+
+class StopAt(Callback):
+    """Ends training by Lightning's own flag, as early stopping does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
+def ending(step: int, by: str) -> str:
+    """The argument that puts EndAt into a run."""
+    return _callback("EndAt", step=step, by=by)
+
+
+def stopping(step: int) -> str:
+    """The argument that puts StopAt into a run."""
+    return _callback("StopAt", step=step)
+
+
+def _callback(name: str, **arguments: Any) -> str:
+    return f"--trainer.callbacks={json.dumps({'class_path': f'{__name__}.{name}', 'init_args': arguments})}"

@@ -1,0 +1,65 @@
+"""A run that was killed goes on as if it had not been."""
+
+import signal
+
+import torch
+
+from tests.behaviour.ending import ending
+from tests.behaviour.studio import checkpoint, process, read_json, scalars
+
+SIX = ("--trainer.max_steps=6", "--run.checkpoint_every=2", "--seed_everything=3")
+
+
+def same(one, other) -> bool:
+    """Whether two nests of dictionaries, lists and tensors are equal bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return one == other
+
+
+def test_a_killed_run_ends_as_the_unbroken_one(studio, tmp_path):
+    unbroken = studio.run("fit", *studio.identity, *SIX)
+    moved = ("fit", *studio.identity, *SIX, f"--run.root={tmp_path}")
+    broken = studio.place(*moved)
+    assert broken.path.name == unbroken.path.name
+
+    killed = process(*moved, ending(3, "SIGKILL"))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert broken.status().state == "stopped"
+    assert [path.name for path in broken.checkpoints.iterdir()] == ["step=2.ckpt"]
+
+    told = process(*moved, ending(5, "SIGTERM"))
+    assert told.returncode == 128 + signal.SIGTERM, told.stderr
+    assert broken.status().state == "stopped"
+    assert [path.name for path in broken.checkpoints.iterdir()] == ["step=5.ckpt"], "SIGTERM saves where it is"
+
+    assert studio.run(*moved).status().state == "finished"
+    one, other = checkpoint(unbroken), checkpoint(broken)
+    assert one["global_step"] == other["global_step"] == 6
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "TalkingHead"):
+        assert same(one[part], other[part]), part
+    assert any(name.startswith("average.") for name in one["state_dict"])
+    for tag in ("train/loss", "val/loss"):
+        assert scalars(broken, tag) == scalars(unbroken, tag), "no step is missing, doubled or different"
+    assert [step for step, _ in scalars(broken, "train/loss")] == [0, 1, 2, 3, 4, 5]
+    assert len(read_json(broken.path / "provenance.json")["resumed"]) == 2
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(studio, tmp_path):
+    moved = ("fit", *studio.identity, "--seed_everything=4", f"--run.root={tmp_path}")
+    assert process(*moved, ending(1, "SIGKILL")).returncode == -signal.SIGKILL
+    run = studio.run(*moved)
+    assert [step for step, _ in scalars(run, "train/loss")] == [0, 1]
+
+
+def test_ctrl_c_stops_a_run_that_goes_on_later(studio):
+    typed = ("fit", *studio.identity, "--seed_everything=5")
+    stopped = process(*typed, ending(1, "SIGINT"))
+    assert stopped.returncode == 130
+    assert stopped.stderr.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+    assert studio.place(*typed).status().state == "stopped"
+    assert studio.run(*typed).status().state == "finished"
