@@ -7,6 +7,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     ["cli"],
+    ["describe"],
     ["training.command_line"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],

@@ -1,0 +1,115 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hallo3_lightning.ablation.runs import resolve
+from hallo3_lightning.cli import main
+from hallo3_lightning.describe import figures_of, imaginary_clip, memory, networks, parts, tokens
+from hallo3_lightning.model.transformer import Backbone
+from tests import tiny
+
+FULL, TINY = "experiments/full", "experiments/tiny"
+BILLION = 1e9
+
+
+def count(name: str, without: str = "\0") -> tuple[float, float]:
+    """Billions of parameters, and of those that train, of a full-size phase."""
+    found = parts(networks(resolve([f"{FULL}/{name}.yaml"], {})["model"])[0])
+    kept = [part for name, part in found.items() if without not in name]
+    return sum(p.total for p in kept) / BILLION, sum(p.trainable for p in kept) / BILLION
+
+
+@pytest.mark.parametrize(("phase", "published"), [("identity", 6.685), ("audio", 8.921)])
+def test_the_denoiser_has_the_published_number_of_parameters(phase, published):
+    assert count(phase, without="reference_network")[0] == pytest.approx(published, abs=5e-4)
+
+
+def test_as_many_train_as_published_but_for_the_dead_part_of_the_reference_network():
+    width, dead_attention_and_norm = 3072, 4 * (3072**2 + 3072) + 2 * 3072
+    assert width == Backbone().width
+    assert count("identity")[1] + dead_attention_and_norm / BILLION == pytest.approx(4.232, abs=5e-4)
+    assert count("audio")[1] == pytest.approx(2.236, abs=5e-4)
+
+
+def test_a_whole_reference_network_would_be_the_published_one():
+    _, alone = networks(resolve([f"{FULL}/audio.yaml"], {})["model"])
+    assert sum(p.numel() for p in alone.parameters()) / BILLION == pytest.approx(5.625, abs=5e-4)
+    assert {p.device.type for p in alone.parameters()} == {"meta"}
+
+
+def test_tokens_at_full_size():
+    assert tokens(Backbone()) == {"text": 226, "video": 17550, "sequence": 17776}
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict:
+    return figures_of(resolve([f"{TINY}/audio.yaml"], {}))
+
+
+def test_a_forward_of_the_backbone_is_what_paper_and_pencil_say(figures):
+    """A block: 4 C^2 of attention's projections and 8 C^2 of the MLP a token, 12 C E of adaLN a clip."""
+    width, blocks, time, text = 96, 3, 96, (16, 32)
+    video, channels = 5 * 16, 16
+    sequence = text[0] + video
+    block = sequence * 12 * width**2 + 12 * width * time
+    around = (
+        video * (2 * channels * 4 * width + 4 * channels * width)  # patches in and out
+        + text[0] * text[1] * width
+        + width * time
+        + time**2  # time
+        + time * 2 * width  # output norm
+    )
+    counted = figures["operations"]["backbone forward"]
+    assert counted["dense"] == 2 * (blocks * block + around)
+    assert counted["attention"] == 2 * blocks * 2 * sequence**2 * width
+
+
+def test_passes_add_up(figures):
+    found = {name: operations["total"] for name, operations in figures["operations"].items()}
+    assert found["forward"] == found["forward, prepared"] + found["signals"] + found["preparing adapters"]
+    steps = resolve([f"{TINY}/audio.yaml"], {})["model"]["sampling"]["steps"]
+    once = found["signals"] + found["preparing adapters"]
+    assert found["sampling a window"] == 2 * (once + steps * found["forward, prepared"])
+
+
+def test_a_step_costs_three_forwards_where_all_trains_and_less_where_little_does():
+    ratios = {}
+    for trainable in ('["*"]', '["transformer.proj_out.*"]'):
+        found = figures_of(resolve([f"{TINY}/audio.yaml"], {"model.trainable": trainable}))["operations"]
+        ratios[trainable] = found["training step"]["total"] / found["forward"]["total"]
+    assert ratios['["*"]'] == pytest.approx(3, abs=0.2)
+    assert ratios['["transformer.proj_out.*"]'] == pytest.approx(1, abs=0.05)
+
+
+def test_ranks_share_everything_but_activations():
+    denoiser = tiny.denoiser(audio="adaln")
+    one, four = (memory(denoiser, clips=2, ranks=ranks, weight_bytes=4) for ranks in (1, 4))
+    assert one.activations == four.activations
+    assert (one.weights, one.gradients, one.optimizer) == (4 * four.weights, 4 * four.gradients, 4 * four.optimizer)
+    assert one.optimizer == 2 * one.gradients == 2 * one.weights
+
+
+def test_the_imaginary_clip_has_the_sizes_of_a_real_one():
+    size = tiny.backbone()
+    real, imaginary = tiny.batch(size, clips=1), imaginary_clip(size, tiny.INPUTS)
+    for field in imaginary.present():
+        assert getattr(imaginary, field).shape == getattr(real, field).shape
+        assert getattr(imaginary, field).device == torch.device("meta")
+
+
+def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path: Path, capsys):
+    arguments = [
+        "describe",
+        "--config",
+        f"{TINY}/audio.yaml",
+        "--model.audio",
+        "adaln",
+        "--json",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 0
+    assert "audio_adaln adapters" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out").read_text())["parameters"]["audio_adaln adapters"]["trainable"] > 0
+    assert main(["describe", "--config", f"{TINY}/audio.yaml", "--model.audio", "adalm"]) == 2
