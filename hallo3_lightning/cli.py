@@ -44,7 +44,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _ours(arguments: list[str]) -> int:
     parser = _parser()
-    verbs = [*LIGHTNING_VERBS, "describe", "synthesize", "ablate", "status", "compare", "import-weights", "export-weights"]
+    verbs = [
+        *LIGHTNING_VERBS,
+        "describe",
+        "synthesize",
+        "ablate",
+        "status",
+        "compare",
+        "import-weights",
+        "export-weights",
+    ]
     if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
         raise unknown("verb", arguments[0], verbs)
     given = vars(parser.parse_args(arguments or ["--help"]))
@@ -90,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in LIGHTNING_VERBS.items():
         verbs.add_parser(name, help=text)
-    verbs.add_parser("describe", help="parameters, operations and memory of a config: takes what `fit` takes, and --json")
+    verbs.add_parser(
+        "describe", help="parameters, operations and memory of a config: takes what `fit` takes, and --json"
+    )
 
     made = verbs.add_parser("synthesize", help="write procedural talking heads as WebDataset shards")
     made.add_argument("out", type=Path, help="folder to write")

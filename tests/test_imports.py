@@ -67,7 +67,9 @@ def test_phases_blocks_sampler_and_animate_never_name_a_strategy():
     }
     for module, path in modules().items():
         if module.startswith(("model", "diffusion", "animate", "denoiser", "evaluation")):
-            named = {s for s in strategies if f"conditioning.audio.{s}" in path.read_text() or f'"{s}"' in path.read_text()}
+            named = {
+                s for s in strategies if f"conditioning.audio.{s}" in path.read_text() or f'"{s}"' in path.read_text()
+            }
             assert named == set(), module
 
 
