@@ -81,6 +81,7 @@ def write_shards(folder: Path, parts: list[Part], stem: str, limit: int = SHARD_
             add_to_fingerprint(digest, name, tensor)
             places[name] = file
         save_file(tensors, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)
         _sync(folder / file)
         del tensors
     index = {"metadata": {"total_size": sum(part.bytes for part in parts)}, "weight_map": places}

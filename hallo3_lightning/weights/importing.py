@@ -36,24 +36,22 @@ def import_weights(source: Path, out: Path, latents: str | None = None, shard_by
     shapes = {ours: _shape(given, where) for ours, where in names.cuts.items()}
     backbone = _backbone(given, shapes, Grid.of(latents) if latents else None)
     check(shapes, backbone, str(source))
-    dtypes: dict[str, str] = {}
 
-    def read(name: str, where: Cut) -> Tensor:
-        tensor = cut(given.read(where.published), where)
-        dtypes[name] = str(tensor.dtype).removeprefix("torch.")
-        return tensor
+    def read(where: Cut) -> Tensor:
+        return cut(given.read(where.published), where)
 
     parts = [
-        Part(name, prod(shapes[name]) * given.read(where.published).element_size(), partial(read, name, where))
+        Part(name, prod(shapes[name]) * given.dtypes[where.published].itemsize, partial(read, where))
         for name, where in names.cuts.items()
     ]
+    dtypes = {str(given.dtypes[where.published]).removeprefix("torch.") for where in names.cuts.values()}
     with written_aside(out, sum(part.bytes for part in parts)) as aside:
         fingerprint = write_shards(aside, parts, STEM, shard_bytes)
         record = {
             "fingerprint": fingerprint,
             "source": str(source),
             "kind": given.kind,
-            "dtype": "+".join(sorted(set(dtypes.values()))),
+            "dtype": "+".join(sorted(dtypes)),
             "parameters": sum(prod(shape) for shape in shapes.values()),
             "backbone": asdict(backbone),
             "strategies": strategies_of(shapes),

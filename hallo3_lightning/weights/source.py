@@ -42,13 +42,18 @@ RANDOM_STATES: list[Any] = [
 """What a training checkpoint of SAT may hold beside tensors; none of it runs code when it is unpickled."""
 
 
+MAPPED_BYTES = 512 * 1024**2
+"""How much is read through one mapping of a file before it is let go."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """Named tensors in files; `read` gives one, mapped from the file where that is possible."""
+    """Named tensors in files; `read` gives one, mapped from its file."""
 
     path: Path
     kind: Kind
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, torch.dtype]
     read: Callable[[str], Tensor]
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,13 +84,32 @@ def _sat_file(path: Path) -> Path | None:
 
 
 def _sat(file: Path) -> Source:
+    tensors = _module(file)
+    kind: Kind = "hallo3" if any(name.startswith("ref_model.") for name in tensors) else "cogvideox_sat"
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return Source(file, kind, shapes, {name: tensor.dtype for name, tensor in tensors.items()}, _Mapping(file))
+
+
+class _Mapping:
+    """Tensors mapped from a file, which is mapped anew every so often: what was read of it leaves memory."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.given = MAPPED_BYTES
+
+    def __call__(self, name: str) -> Tensor:
+        if self.given >= MAPPED_BYTES:
+            self.tensors, self.given = _module(self.file), 0
+        self.given += self.tensors[name].nbytes
+        return self.tensors[name]
+
+
+def _module(file: Path) -> dict[str, Tensor]:
     content = _unpickled(file)
     module = content.get("module") if isinstance(content, Mapping) else None
     if not isinstance(module, Mapping):
         raise UsageError(f"'{file}' is no SAT checkpoint: it has no 'module' with named tensors")
-    tensors = {name: value for name, value in module.items() if isinstance(value, Tensor)}
-    kind: Kind = "hallo3" if any(name.startswith("ref_model.") for name in tensors) else "cogvideox_sat"
-    return Source(file, kind, {name: tuple(t.shape) for name, t in tensors.items()}, tensors.__getitem__)
+    return {name: value for name, value in module.items() if isinstance(value, Tensor)}
 
 
 def _unpickled(file: Path) -> Any:
@@ -111,18 +135,19 @@ def _diffusers(folder: Path) -> Source:
         told = ", ".join(f"{k} {v} where we need {DIFFUSERS_CONFIG[k]}" for k, v in differing.items())
         raise UsageError(f"'{folder}' is another model than CogVideoX-5B-I2V: its config.json says {told}")
     places = _places(folder)
-    shapes = {}
+    shapes, dtypes = {}, {}
     for file in sorted(set(places.values())):
         with _safetensors(file) as opened_file:
             for name in opened_file.keys():  # noqa: SIM118
-                shapes[name] = tuple(opened_file.get_slice(name).get_shape())
+                tensor = opened_file.get_tensor(name)
+                shapes[name], dtypes[name] = tuple(tensor.shape), tensor.dtype
     _check_places(folder, places, shapes)
 
     def read(name: str) -> Tensor:
         with _safetensors(places[name]) as opened_file:
             return opened_file.get_tensor(name)
 
-    return Source(folder, "diffusers", shapes, read, config)
+    return Source(folder, "diffusers", shapes, dtypes, read, config)
 
 
 def _places(folder: Path) -> dict[str, Path]:

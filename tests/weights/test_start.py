@@ -1,0 +1,97 @@
+"""A phase that starts from a folder of weights, and the weights of a run on their way out."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from hallo3_lightning.ablation.runs import RunFolder
+from hallo3_lightning.cli import main
+from hallo3_lightning.conditioning.conditioner import Inputs
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.model.encoders.audio.log_mel import LogMel
+from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
+from hallo3_lightning.model.frozen import Encoders
+from hallo3_lightning.phases.audio import AudioPhase
+from hallo3_lightning.phases.identity import IdentityPhase
+from hallo3_lightning.training import provenance
+from hallo3_lightning.training.phase import Phase
+from hallo3_lightning.weights.folder import read
+from tests import tiny
+from tests.model.test_transformer import theirs_like
+
+SIZE = tiny.backbone()
+REFERENCE = "conditioners.identity_reference_network.network."
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    """A pretrained backbone, imported."""
+    tiny.nudged(theirs_like(SIZE)).save_pretrained(tmp_path / "cogvideox")
+    assert main(["import-weights", str(tmp_path / "cogvideox"), str(tmp_path / "weights")]) == 0
+    return tmp_path / "weights"
+
+
+def phase(kind: type[Phase], folder: Path, **settings) -> Phase:
+    PatchAutoencoder(patch=4, channels=SIZE.latent_channels).save(folder / "autoencoder")
+    encoders = Encoders("patch", str(folder / "autoencoder"), "hashed_words", "", "log_mel", "")
+    inputs = Inputs(LogMel().layers, LogMel().channels, face_width=7)
+    return kind(backbone=SIZE, inputs=inputs, encoders=encoders, options=tiny.OPTIONS, **settings)
+
+
+def test_a_pretrained_backbone_begins_both_networks(weights, tmp_path):
+    """As the published phase 1 does; face attention begins as it would without."""
+    network = phase(IdentityPhase, tmp_path, init_from=str(weights)).denoiser
+    state = network.state_dict()
+    given = {name: value.to(state[name].dtype) for name, value in read(weights).items()}
+    assert all(torch.equal(state[name], value) for name, value in given.items())
+    copied = [name for name in state if name.startswith(REFERENCE)]
+    assert copied
+    assert all(torch.equal(state[n], given[n.replace(REFERENCE, "transformer.")]) for n in copied)
+    assert not state["transformer.transformer_blocks.0.adapters.identity_face_attention.to_out.weight"].any()
+
+
+def test_weights_of_other_sizes_are_refused(weights, tmp_path):
+    (tmp_path / "other").mkdir()
+    big = theirs_like(tiny.backbone(width=64))
+    big.save_pretrained(tmp_path / "other" / "transformer")
+    main(["import-weights", str(tmp_path / "other"), str(tmp_path / "big")])
+    with pytest.raises(UsageError, match="of a model of other sizes"):
+        phase(IdentityPhase, tmp_path, init_from=str(tmp_path / "big"))
+
+
+def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_path):
+    """The moving average goes out, under the denoiser's names; the audio phase begins from it."""
+    trained = phase(IdentityPhase, tmp_path, init_from=str(weights))
+    tiny.nudged(trained.denoiser)
+    trained.average.update(trained.denoiser)
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    torch.save({"state_dict": trained.state_dict()}, run / "checkpoints" / "step=3.ckpt")
+    config = {"model": {"backbone": vars(SIZE), "identity": "reference_network+face_attention", "audio": "none"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+    assert main(["export-weights", str(run), str(tmp_path / "out")]) == 0
+    with trained.average.applied(trained.denoiser):
+        expected = {name: value.clone() for name, value in trained.denoiser.state_dict().items()}
+    out = read(tmp_path / "out")
+    assert out.keys() == expected.keys()
+    assert all(torch.equal(out[name], expected[name]) for name in out)
+    following = phase(AudioPhase, tmp_path, init_from=str(tmp_path / "out")).denoiser.state_dict()
+    assert all(torch.equal(following[name], value) for name, value in expected.items())
+
+
+def test_a_run_without_a_config_is_refused(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    assert main(["export-weights", str(tmp_path / "run"), str(tmp_path / "out")]) == 2
+    assert "is no run and no folder of weights" in capsys.readouterr().err
+
+
+def test_the_fingerprint_goes_into_the_provenance(weights, tmp_path, monkeypatch):
+    config = {"data": {"shards": str(tmp_path)}, "model": {"init_from": str(weights)}}
+    monkeypatch.setattr(provenance, "fingerprint", lambda _: "")
+    provenance.write(RunFolder(tmp_path / "run"), config)
+    written = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert written["weights"] == json.loads((weights / "weights.json").read_text())["fingerprint"]
