@@ -1,0 +1,52 @@
+"""The `hallo3` command as a shell sees it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hallo3_lightning.cli import LIGHTNING_VERBS, main
+
+HEAVY = ("torch", "lightning", "numpy", "yaml", "rich", "tensorboard", "jsonargparse", "datamodules")
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy():
+    program = (
+        "import sys; from hallo3_lightning.cli import main\n"
+        "try: main(['--help'])\n"
+        f"finally: print(sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for verb in (*LIGHTNING_VERBS, "synthesize", "ablate", "status", "compare"):
+        assert f"\n    {verb} " in done.stdout, verb
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_mistake_is_exit_status_2_and_one_line_of_the_real_command():
+    done = subprocess.run([sys.executable, "-m", "hallo3_lightning.cli", "abalte"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("hallo3 abalte: error: no verb 'abalte'; did you mean 'ablate'? there are: ablate, ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["synthesize", "ablate", "status", "compare"])
+def test_an_option_that_there_is_not(verb, capsys):
+    assert main([verb, "somewhere", "--colour=red"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"hallo3 {verb}: error: unrecognized arguments: --colour=red")
+    assert said.count("\n") == 1
+
+
+def test_synthesize_writes_shards_and_their_autoencoder_once(tmp_path, capsys):
+    typed = ["synthesize", str(tmp_path), "--takes=2", "--held-out=1", "--frames=5", "--size=16", "--workers=1"]
+    assert main([*typed, "--channels=6"]) == 0
+    assert (tmp_path / "autoencoder/config.json").is_file()
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    assert len(times) == 2
+    assert main([*typed, "--channels=6"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")} == times
+    capsys.readouterr()
+    assert main([*typed[:-1], "--frames=6"]) == 2
+    assert "was made with other arguments (frames 5 there, 6 asked for)" in capsys.readouterr().err
