@@ -91,11 +91,11 @@ def waveforms(sound: Tensor, frames: Tensor, height: int = 32) -> list[Tensor]:
 
 
 def _columns(sound: Tensor, width: int, height: int) -> Tensor:
-    """[height, width] uint8: dark where the waveform's envelope reaches."""
+    """[height, width] uint8: dark where the waveform's envelope reaches, a thin line where it is silent."""
     pieces = torch.tensor_split(sound.abs(), width)
     envelope = torch.stack([piece.max() for piece in pieces]) / sound.abs().max().clamp(min=1e-4)
     rows = (torch.arange(height) + 0.5 - height / 2).abs() / (height / 2)
-    return torch.where(rearrange(rows, "h -> h 1") <= envelope.clamp(min=0.03), 40, 240).to(torch.uint8)
+    return torch.where(rearrange(rows, "h -> h 1") <= envelope.clamp(min=1.5 / height), 40, 240).to(torch.uint8)
 
 
 def gif(frames: Sequence[np.ndarray] | np.ndarray, fps: int = FPS) -> bytes:
