@@ -63,7 +63,7 @@ def opened(path: Path) -> Source:
     folder = next((f for f in (path / "transformer", path) if (f / "config.json").is_file()), None)
     if folder is not None:
         return _diffusers(folder)
-    file = _sat_file(path)
+    file = _sat_file(path) or _sat_file(path / "transformer")
     if file is None:
         raise UsageError(
             f"no weights at '{path}': expected a diffusers folder (transformer/config.json and safetensors), a SAT folder "

@@ -81,8 +81,8 @@ def test_a_backbone_alone_is_cogvideox(weights, latents, tmp_path):
     words = ("face_", "audio_")
     backbone = {n: v for n, v in weights.items() if n.startswith("model.") and not any(word in n for word in words)}
     encoders = {"first_stage_model.encoder.conv": torch.zeros(2), "conditioner.embedders.0.weight": torch.zeros(2)}
-    source = sat_folder(tmp_path / "sat", backbone | encoders)
-    assert main(["import-weights", str(source), str(tmp_path / "ours"), "--latents", latents]) == 0
+    sat_folder(tmp_path / "sat" / "transformer", backbone | encoders)
+    assert main(["import-weights", str(tmp_path / "sat"), str(tmp_path / "ours"), "--latents", latents]) == 0
     record = json.loads((tmp_path / "ours" / "weights.json").read_text())
     assert (record["kind"], record["strategies"]) == ("cogvideox_sat", {})
     assert encoders.keys() <= record["dropped"].keys()
