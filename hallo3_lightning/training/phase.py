@@ -235,11 +235,14 @@ class Phase(LightningModule):
             )
 
     def start_from(self, source: str) -> None:
-        """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values."""
+        """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values.
+
+        Of a pretrained backbone alone, which no phase trained, the reference network too begins as a copy.
+        """
         given = averaged(weights(Path(source)))
         backbone_alone = is_weights(Path(source)) and all(name.startswith("transformer.") for name in given)
         new = ("identity", "audio") if backbone_alone else ("audio",)
-        given = self.denoiser.completed(given)
+        given = self.denoiser.completed(given) if backbone_alone else given
         refuse_other_sizes(self.denoiser, given, f"the checkpoint '{source}'")
         missing, unexpected = self.denoiser.load_state_dict(given, strict=False)
         fresh = [name for name in missing if not any(_belongs_to(name, kind) for kind in new)]

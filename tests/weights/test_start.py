@@ -83,6 +83,14 @@ def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_pat
     assert all(torch.equal(following[name], value) for name, value in expected.items())
 
 
+def test_a_run_without_identity_does_not_begin_one(tmp_path):
+    """Only what no phase trained is completed: an arm must not get an identity that nobody taught it."""
+    plain = phase(IdentityPhase, tmp_path, identity="none")
+    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
+    with pytest.raises(UsageError, match="does not fit this model"):
+        phase(AudioPhase, tmp_path, init_from=str(tmp_path / "plain.ckpt"))
+
+
 def test_a_run_without_a_config_is_refused(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     assert main(["export-weights", str(tmp_path / "run"), str(tmp_path / "out")]) == 2
