@@ -28,8 +28,6 @@ def import_weights(source: Path, out: Path, latents: str | None = None, shard_by
         latents: for which the learned positions are, "13x60x90"; a diffusers folder says so itself.
         shard_bytes: the most that a shard holds.
     """
-    if out.exists():
-        raise UsageError(f"'{out}' exists; name a folder that does not, or remove it first")
     given = opened(source)
     names = _mapped(given)
     complain(str(source), {"unknown": names.unknown})
