@@ -2,8 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
 from hallo3_lightning.cli import main
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.model.transformer import Backbone, Transformer
-from hallo3_lightning.weights.folder import add_to_fingerprint, read
+from hallo3_lightning.weights.folder import add_to_fingerprint, read, written_aside
 from hallo3_lightning.weights.importing import import_weights
 from tests import tiny
 from tests.model.test_transformer import theirs_like
@@ -78,6 +80,18 @@ def test_shards_hold_what_they_may_and_the_fingerprint_is_of_the_content(source,
     assert digest.hexdigest() == records[1]["fingerprint"]
     del whole["transformer.proj_out.bias"]
     assert "transformer.proj_out.bias" in small
+
+
+def test_the_fingerprint_is_of_every_number(theirs, source, tmp_path):
+    other = theirs_like(SIZE)
+    other.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        other.proj_out.bias[3] += 1e-3
+    other.save_pretrained(tmp_path / "other")
+    for name in ("cogvideox", "other"):
+        import_weights(tmp_path / name, tmp_path / f"from {name}")
+    records = [json.loads((tmp_path / f"from {name}" / "weights.json").read_text()) for name in ("cogvideox", "other")]
+    assert records[0]["fingerprint"] != records[1]["fingerprint"]
 
 
 def test_dtype_is_kept(theirs, tmp_path):
@@ -159,17 +173,32 @@ def test_an_existing_folder_is_left_alone(source, tmp_path, capsys):
     assert (tmp_path / "ours" / "mine.txt").read_text() == "keep"
 
 
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full: this process may write no larger file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("verb", ["import-weights", "export-weights"])
-def test_a_full_disk_leaves_nothing(source, tmp_path, verb):
-    """The largest file that the process may write is smaller than a shard."""
+def test_a_full_disk_leaves_nothing(source, tmp_path, verb, capsys):
     if verb == "export-weights":
         import_weights(source, tmp_path / "given")
         source = tmp_path / "given"
     before = sorted(path.name for path in tmp_path.iterdir())
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-    program = f"{limited} from hallo3_lightning.cli import main; sys.exit(main({[verb, str(source), str(tmp_path / 'ours')]}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "could not be written" in done.stderr
+    with files_of_at_most(20_000):
+        assert main([verb, str(source), str(tmp_path / "ours")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert "could not be written" in error
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_too_small_a_disk_is_seen_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="make room first"), written_aside(tmp_path / "out", size=10**18):
+        pytest.fail("began to write")
+    assert list(tmp_path.iterdir()) == []
