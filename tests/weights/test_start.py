@@ -88,7 +88,7 @@ def test_a_run_without_identity_does_not_begin_one(tmp_path):
     plain = phase(IdentityPhase, tmp_path, identity="none")
     torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
     with pytest.raises(UsageError, match="does not fit this model"):
-        phase(AudioPhase, tmp_path, init_from=str(tmp_path / "plain.ckpt"))
+        phase(AudioPhase, tmp_path, identity="reference_network", init_from=str(tmp_path / "plain.ckpt"))
 
 
 def test_a_run_without_a_config_is_refused(tmp_path, capsys):
