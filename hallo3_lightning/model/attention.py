@@ -83,12 +83,17 @@ class Attention(nn.Module):
 
     def queries(self, tokens: Tensor) -> Tensor:
         """Normalised queries [B, heads, K, d] of tokens [B, K, C]."""
-        return self.norm_q(split_heads(self.to_q(tokens), self.heads))
+        return self._normalised(self.norm_q, self.to_q(tokens))
 
     def keys_values(self, tokens: Tensor) -> KeysValues:
         """Normalised keys, and values, of tokens [B, K, C]."""
-        keys = self.norm_k(split_heads(self.to_k(tokens), self.heads))
+        keys = self._normalised(self.norm_k, self.to_k(tokens))
         return KeysValues(keys, split_heads(self.to_v(tokens), self.heads))
+
+    def _normalised(self, norm: nn.Module, tokens: Tensor) -> Tensor:
+        """[B, K, heads * d] -> [B, heads, K, d]; before the axes are swapped, which spares the norm a copy."""
+        heads = norm(rearrange(tokens, "b k (heads d) -> b k heads d", heads=self.heads))
+        return rearrange(heads, "b k heads d -> b heads k d")
 
     def output(self, queries: Tensor, context: KeysValues, added: Tensor | None = None) -> Tensor:
         """[B, N, C] for queries [B, heads, N, d]."""

@@ -90,16 +90,17 @@ class Block(nn.Module):
             rotary,
             [self._adapter(name).tokens(prepared[name]) for name in self.adapters],
         )
-        video = video + modulation.attention.gate * attended
-        text = text + text_modulation.attention.gate * text_attended
+        video = modulation.attention.gated(video, attended)
+        text = text_modulation.attention.gated(text, text_attended)
 
         for name in self.adapters:
             residual = self._adapter(name).residual(video, prepared[name], host)
             video = video if residual is None else video + residual
 
-        video = video + modulation.mlp.gate * self.ff(modulation.mlp.apply(self.norm2.norm(video)))
-        text = text + text_modulation.mlp.gate * self.ff(text_modulation.mlp.apply(self.norm2.norm(text)))
-        return video, text
+        fed, text_fed = self._feed(
+            modulation.mlp.apply(self.norm2.norm(video)), text_modulation.mlp.apply(self.norm2.norm(text))
+        )
+        return modulation.mlp.gated(video, fed), text_modulation.mlp.gated(text, text_fed)
 
     def attention_input(self, video: Tensor, time: Tensor) -> Tensor:
         """What self-attention would see of the video: normalised and modulated, [B, T, N, C]."""
@@ -132,19 +133,29 @@ class Block(nn.Module):
         self, video: Tensor, text: Tensor, rotary: Rotary | None, extra: list[KeysValues | None]
     ) -> tuple[Tensor, Tensor]:
         """Self-attention over [text, video] with extra keys and values; only the video is rotated."""
-        latent_frames, text_tokens = video.shape[1], text.shape[1]
-        flat = torch.cat([text, rearrange(video, "b t n c -> b (t n) c")], dim=1)
+        flat = _joined(text, video)
         queries, own = self.attn1.queries(flat), self.attn1.keys_values(flat)
         if rotary is not None:
-            queries = _rotate_from(text_tokens, queries, rotary)
-            own = KeysValues(_rotate_from(text_tokens, own.keys, rotary), own.values)
+            whole = rotary.behind(text.shape[1])
+            queries, own = whole(queries), KeysValues(whole(own.keys), own.values)
         parts = [own, *(part for part in extra if part is not None)]
-        mixed = self.attn1.output(queries, joined(parts), scores(_frame_of_tokens(text, video), parts))
-        return rearrange(mixed[:, text_tokens:], "b (t n) c -> b t n c", t=latent_frames), mixed[:, :text_tokens]
+        added = None if all(part.is_plain for part in parts) else scores(_frame_of_tokens(text, video), parts)
+        return _parted(self.attn1.output(queries, joined(parts), added), text, video)
+
+    def _feed(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """The MLP over both at once: a few text tokens alone would use its weights poorly."""
+        return _parted(self.ff(_joined(text, video)), text, video)
 
 
-def _rotate_from(start: int, tokens: Tensor, rotary: Rotary) -> Tensor:
-    return torch.cat([tokens[:, :, :start], rotary(tokens[:, :, start:])], dim=2)
+def _joined(text: Tensor, video: Tensor) -> Tensor:
+    """Text [B, L, C], then video [B, T, N, C]: [B, L + T N, C]."""
+    return torch.cat([text, rearrange(video, "b t n c -> b (t n) c")], dim=1)
+
+
+def _parted(flat: Tensor, text: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Video and text of what was joined, shaped like them."""
+    first, rest = flat.split([text.shape[1], flat.shape[1] - text.shape[1]], dim=1)
+    return rearrange(rest, "b (t n) c -> b t n c", t=video.shape[1]), first
 
 
 def _frame_of_tokens(text: Tensor, video: Tensor) -> Tensor:

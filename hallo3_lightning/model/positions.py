@@ -18,11 +18,17 @@ class Rotary:
     def rows(self, index: slice) -> "Rotary":
         return Rotary(self.cos[index], self.sin[index])
 
+    def behind(self, count: int) -> "Rotary":
+        """The table for `count` tokens that do not turn, then its own: quicker than to part and join the tokens."""
+        still = self.cos.new_zeros(count, self.cos.shape[1])
+        return Rotary(torch.cat([still + 1, self.cos]), torch.cat([still, self.sin]))
+
     def __call__(self, tokens: Tensor) -> Tensor:
         """Rotate tokens [..., N, d], in the precision of the table, back to that of the tokens."""
         pairs = rearrange(tokens, "... (half two) -> ... half two", two=2)
         turned = rearrange(torch.stack([-pairs[..., 1], pairs[..., 0]], -1), "... half two -> ... (half two)")
-        return (tokens.to(self.cos.dtype) * self.cos + turned.to(self.cos.dtype) * self.sin).to(tokens.dtype)
+        precise = tokens.to(self.cos.dtype)
+        return torch.addcmul(precise * self.cos, turned.to(self.cos.dtype), self.sin).to(tokens.dtype)
 
 
 def rotary_3d(frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotary:

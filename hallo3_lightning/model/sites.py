@@ -7,6 +7,7 @@ A block asks its adapters, in config order: `modulation` (shift, scale and gate 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from hallo3_lightning.model.attention import Attention, KeysValues
@@ -28,7 +29,12 @@ class Modulation:
         return Modulation(self.shift + other.shift, self.scale + other.scale, self.gate + other.gate)
 
     def apply(self, tokens: Tensor) -> Tensor:
-        return tokens * (1 + self.scale) + self.shift
+        """Shifted and scaled: what the sublayer sees of normalised tokens."""
+        return torch.addcmul(self.shift, tokens, 1 + self.scale)
+
+    def gated(self, tokens: Tensor, update: Tensor) -> Tensor:
+        """Tokens with the sublayer's answer added, as far as the gate lets it through."""
+        return torch.addcmul(tokens, self.gate, update)
 
 
 @dataclass(frozen=True)
