@@ -9,14 +9,16 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EndAt(Callback):
-    """Sends this process a signal once a number of steps is done."""
+    """Sends this process a signal once a number of steps is done and in the curves, before the next one."""
 
     def __init__(self, step: int, by: str) -> None:
         self.step = step
         self.by = signal.Signals[by]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if trainer.global_step == self.step:
+            for logger in trainer.loggers:
+                logger.save()
             os.kill(os.getpid(), self.by)
 
 

@@ -72,7 +72,7 @@ from hallo3_lightning.model.sites import Adapter, BlockModulation, Host, Modulat
 from hallo3_lightning.model.transformer import Backbone
 
 
-class _Film(Adapter):
+class FilmAdapter(Adapter):
     def __init__(self, width: int, context_width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(context_width, 2 * width)
@@ -103,7 +103,7 @@ class Film(Conditioner):
         return self.project(rearrange(batch.audio_features[:, ::4, 2], "b t layers c -> b t (layers c)"))
 
     def adapter(self, block: int) -> Adapter:
-        return _Film(self.backbone.width, self.channels)
+        return FilmAdapter(self.backbone.width, self.channels)
 '''
 
 

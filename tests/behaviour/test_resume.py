@@ -40,9 +40,9 @@ def test_a_run_stopped_killed_and_told_to_end_ends_as_the_unbroken_one(studio, t
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert checkpoints() == ["step=2.ckpt"]
 
-    told = process(*moved, ending(5, "SIGTERM"))
+    told = process(*moved, ending(4, "SIGTERM"))
     assert told.returncode == 128 + signal.SIGTERM, told.stderr
-    assert checkpoints() == ["step=5.ckpt"], "SIGTERM saves where it is"
+    assert checkpoints() == ["step=5.ckpt"], "SIGTERM lets a step end, and saves"
 
     assert studio.run(*moved).status().state == "finished"
     one, other = checkpoint(unbroken), checkpoint(broken)
