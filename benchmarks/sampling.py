@@ -1,0 +1,220 @@
+"""Time of one guided window sampled as published against ours: the same weights, noises and result.
+
+Published, written plainly: in every step all signals are made again, keys and values of face and audio tokens too, and
+reference tokens go through self-attention with queries of their own whose answers are thrown away.
+Ours: signals, keys and values once a window, no queries for the reference.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hallo3_lightning.animate import Sampling, prediction
+from hallo3_lightning.batch import Batch, joined
+from hallo3_lightning.conditioning.conditioner import Inputs
+from hallo3_lightning.conditioning.dropout import guided, without
+from hallo3_lightning.denoiser import Denoiser, denoiser_of
+from hallo3_lightning.diffusion.process import Process
+from hallo3_lightning.diffusion.sampler import dpmpp_2m_sde
+from hallo3_lightning.diffusion.schedule import schedule
+from hallo3_lightning.geometry import AUDIO_WINDOW, PATCH, pixel_frames
+from hallo3_lightning.model.attention import KeysValues, attend
+from hallo3_lightning.model.block import Block
+from hallo3_lightning.model.positions import Rotary
+from hallo3_lightning.model.sites import Adapter, Host
+from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.randomness import generator
+
+INPUTS = Inputs(audio_layers=3, audio_channels=64, face_width=64)
+IDENTITY, AUDIO = "reference_network+face_attention", "cross_attention"
+OPTIONS = {
+    "reference_network": {"caption": "caption_in_training"},
+    "face_attention": {"tokens": 4, "width": 128},
+    "cross_attention": {"tokens": 8, "width": 96, "hidden": 64},
+}
+"""Thirteen latent frames and one reference frame, as published; everything else smaller in proportion."""
+
+
+def denoiser(width: int, blocks: int) -> Denoiser:
+    """With random weights everywhere: behind a zero nothing could be seen to differ."""
+    torch.manual_seed(0)
+    size = Backbone(
+        width=width, heads=width // 64, blocks=blocks, text_width=64, text_tokens=8, latent_height=8, latent_width=12
+    )
+    network = denoiser_of(size, INPUTS, IDENTITY, AUDIO, OPTIONS)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape)
+    return network.eval().requires_grad_(False)
+
+
+def clip(size: Backbone) -> Batch:
+    shapes = {
+        "motion_latents": (1, size.latent_frames, size.latent_channels, size.latent_height, size.latent_width),
+        "reference_latents": (1, 1, size.latent_channels, size.latent_height, size.latent_width),
+        "text_embeddings": (1, size.text_tokens, size.text_width),
+        "face_embedding": (1, INPUTS.face_width),
+        "audio_features": (
+            *(1, pixel_frames(size.latent_frames), AUDIO_WINDOW),
+            *(INPUTS.audio_layers, INPUTS.audio_channels),
+        ),
+    }
+    drawn = {name: torch.randn(shape, generator=generator(0, name)) for name, shape in shapes.items()}
+    return Batch(keys=("benchmark",), **drawn)
+
+
+def plain_prediction(network: Denoiser, given: Batch, sampling: Sampling) -> Callable[[Tensor, int], Tensor]:
+    """The guided v as the published code computes it."""
+    both = joined([without(given, sampling.guided), given])
+    assert both.motion_latents is not None
+    assert both.text_embeddings is not None
+
+    def predict(noisy: Tensor, step: int) -> Tensor:
+        parts = plain_forward(network, torch.cat([noisy, noisy]), torch.full((2,), step), both).chunk(2)
+        return guided(parts[0], parts[1], sampling.guidance)
+
+    return predict
+
+
+def plain_forward(network: Denoiser, noisy: Tensor, steps: Tensor, both: Batch) -> Tensor:
+    """v of both branches; the last norms and the patches put together as in our own network."""
+    inner, signals = network.transformer, network.signals(both)
+    latents = torch.cat([noisy, both.motion_latents], dim=2)  # type: ignore[list-item]
+    rotary, moment = inner.rotary(latents), inner.time_embedding(steps)
+    video, text = inner.patch_embed(latents, both.text_embeddings)
+    for i, block in enumerate(inner.blocks):
+        given = {name: signal[i] if isinstance(signal, tuple) else signal for name, signal in signals.items()}
+        video, text = plain_block(block, video, text, moment, rotary, given)
+    patches = inner.proj_out(inner.norm_out(inner.norm_final(video), moment))
+    return rearrange(patches, "b t (h w) (c p q) -> b t c (h p) (w q)", h=latents.shape[3] // PATCH, p=PATCH, q=PATCH)
+
+
+def plain_block(
+    block: Block, video: Tensor, text: Tensor, moment: Tensor, rotary: Rotary | None, given: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Self-attention over [text, video, reference], all with queries; then cross-attentions; then the MLP."""
+    reference, others = given["identity_reference_network"], [name for name in given if "reference" not in name]
+    (shown, text_shown), (fed, text_fed) = block.norm1.modulations(moment), block.norm2.modulations(moment)
+    tokens = torch.cat(
+        [
+            text_shown.apply(block.norm1.norm(text)),
+            rearrange(shown.apply(block.norm1.norm(video)), "b t n c -> b (t n) c"),
+            reference,
+        ],
+        dim=1,
+    )
+    answer = plain_attention(block, tokens, text.shape[1], reference.shape[1], rotary)
+    words, picture = text.shape[1], video.shape[1] * video.shape[2]
+    answered = rearrange(answer[:, words : words + picture], "b (t n) c -> b t n c", t=video.shape[1])
+    video, text = shown.gated(video, answered), text_shown.gated(text, answer[:, :words])
+    host = Host(block.attn1, rotary, video.shape[1])
+    for name in others:
+        adapter = block.adapters[name]
+        assert isinstance(adapter, Adapter)
+        residual = adapter.residual(video, adapter.prepare(given[name], host), host)
+        assert residual is not None
+        video = video + residual
+    flat = torch.cat(
+        [
+            text_fed.apply(block.norm2.norm(text)),
+            rearrange(fed.apply(block.norm2.norm(video)), "b t n c -> b (t n) c"),
+        ],
+        dim=1,
+    )
+    answer = block.ff(flat)
+    answered = rearrange(answer[:, words:], "b (t n) c -> b t n c", t=video.shape[1])
+    return fed.gated(video, answered), text_fed.gated(text, answer[:, :words])
+
+
+def plain_attention(block: Block, tokens: Tensor, text: int, reference: int, rotary: Rotary | None) -> Tensor:
+    """[B, L + T N + R, C]: the answers to reference tokens too, which nobody reads."""
+    queries, own = block.attn1.queries(tokens), block.attn1.keys_values(tokens)
+    if rotary is not None:
+        still = rotary.behind(text)
+        table = Rotary(
+            torch.cat([still.cos, torch.ones(reference, still.cos.shape[1])]),
+            torch.cat([still.sin, torch.zeros(reference, still.sin.shape[1])]),
+        )
+        queries, own = table(queries), KeysValues(table(own.keys), own.values)
+    return block.attn1.to_out[0](attend(queries, own))
+
+
+def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    begin = time.process_time()
+    result = work()
+    return time.process_time() - begin, result
+
+
+def operations(work: Callable[[], Tensor]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--width", type=int, default=512, help="channels, a multiple of 64 (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=3, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=6, help="sampling steps; published: 50 (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of measurements (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    network = denoiser(arguments.width, arguments.blocks)
+    size, visited = network.transformer.backbone, schedule(Process(), arguments.steps)
+    given, sampling = clip(size), Sampling("dpmpp_2m_sde", arguments.steps)
+    assert given.motion_latents is not None
+    shape = given.motion_latents.shape
+
+    def sample(predictor: Callable[[Denoiser, Batch, Sampling], Callable[[Tensor, int], Tensor]]) -> Tensor:
+        def noise(draw: int) -> Tensor:
+            return torch.randn(shape, generator=generator(0, "noise", draw))
+
+        return dpmpp_2m_sde(predictor(network, given, sampling), noise, visited)
+
+    counted = {name: operations(lambda: sample(way)) for name, way in WAYS.items()}  # noqa: B023
+    pairs = []
+    for _ in range(arguments.rounds):
+        (plain_s, plain), (ours_s, ours) = (timed(lambda: sample(way)) for way in WAYS.values())  # noqa: B023
+        assert (ours - plain).abs().max() <= 1e-5 * plain.abs().max(), "the two do not sample the same"
+        pairs.append((plain_s, ours_s))
+    ratio = statistics.median(plain / ours for plain, ours in pairs)
+    report(arguments, size, counted, pairs, ratio)
+
+
+WAYS = {"as published": plain_prediction, "ours": prediction}
+
+
+def report(
+    arguments: argparse.Namespace,
+    size: Backbone,
+    counted: dict[str, int],
+    pairs: list[tuple[float, float]],
+    ratio: float,
+) -> None:
+    tokens = size.text_tokens + size.latent_frames * size.patches
+    title = f"Sampling a window: time as published / ours ({tokens} tokens of {size.width}, {arguments.steps} steps)"
+    table = Table("way", "seconds", "operations (G)", title=title)
+    for (name, count), seconds in zip(counted.items(), zip(*pairs, strict=True), strict=True):
+        table.add_row(name, f"{statistics.median(seconds):.2f}", f"{count / 1e9:.1f}")
+    fewer = counted["as published"] / counted["ours"]
+    table.add_row("ratio", f"{ratio:.3f}", f"{fewer:.3f}")
+    Console().print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"ratio": ratio, "operations": counted, "fewer": fewer}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Every benchmark takes --json FILE and writes its headline figure there under "ratio"."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+SMALL = {
+    "block.py": ["--width", "64", "--rounds", "2"],
+    "precision.py": [],
+    "sampling.py": ["--width", "64", "--blocks", "2", "--steps", "2", "--rounds", "1"],
+}
+"""Those that are quick at their smallest sizes."""
+
+
+def run(script: str, *arguments: str) -> str:
+    """What it prints; on one thread, as the machine may be shared."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment).stdout
+
+
+@pytest.mark.parametrize("script", [path.name for path in SCRIPTS])
+def test_help_names_json(script):
+    assert "--json" in run(script, "--help")
+
+
+@pytest.mark.parametrize("script", SMALL)
+def test_a_quick_one_writes_its_ratio(script, tmp_path):
+    run(script, *SMALL[script], "--json", str(tmp_path / "figures.json"))
+    assert json.loads((tmp_path / "figures.json").read_text())["ratio"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [path.name for path in SCRIPTS if path.name not in SMALL])
+def test_a_long_one_writes_its_ratio(script, tmp_path):
+    run(script, "--json", str(tmp_path / "figures.json"))
+    assert json.loads((tmp_path / "figures.json").read_text())["ratio"] > 0
+
+
+def test_ours_needs_fewer_operations_than_published(tmp_path):
+    """Also that both sample the same, which the script itself asserts."""
+    run("sampling.py", *SMALL["sampling.py"], "--json", str(tmp_path / "figures.json"))
+    assert json.loads((tmp_path / "figures.json").read_text())["fewer"] > 1.05
