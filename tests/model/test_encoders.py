@@ -32,7 +32,9 @@ def t5_folder(tmp_path):
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path)
     torch.manual_seed(0)
-    T5EncoderModel(T5Config(vocab_size=6, d_model=12, d_kv=4, d_ff=20, num_layers=2, num_heads=3)).save_pretrained(tmp_path)
+    T5EncoderModel(T5Config(vocab_size=6, d_model=12, d_kv=4, d_ff=20, num_layers=2, num_heads=3)).save_pretrained(
+        tmp_path
+    )
     return str(tmp_path)
 
 
