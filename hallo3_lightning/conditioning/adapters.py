@@ -1,6 +1,5 @@
 """The adapters that strategies are made of: one for each site."""
 
-import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -85,46 +84,46 @@ class AdaptiveNorm(Adapter):
         return prepared.modulation
 
 
-PROMINENCE = 3.0
-"""Where the learned score of context tokens starts. A few tokens among many keys that the backbone's queries were
-trained on get under 1 % of the attention otherwise, and then learn nothing: at 0, tiny audio tokens got 0.5 %."""
-
-
 class ContextTokens(Adapter):
     """Tokens site: context tokens join self-attention as keys and values through projections of the adapter's own.
 
-    Values start at zero, and a learned score of each head says how prominent the tokens are among the others.
-    Keys are rotated by the time of their latent frame alone, so that the video can tell whose frame a token is.
+    The queries are the backbone's and may be frozen. Apart, the tokens of a latent frame are seen by its own patches in a
+    softmax of their own, and their values start at zero, so that the block starts unchanged (zero-initialised
+    attention, arXiv 2303.16199). Joint, they stand in one softmax with text and video, seen by all, their keys rotated
+    by the time of their latent frame; a few tokens among keys that the queries were trained on then get under 1 % of
+    the attention, and learned little or nothing at tiny size (experiments/LOG.md).
 
     Args:
         width: C.
         heads: attention heads, those of the block.
         context_width: channels of a context token.
         norm_eps: epsilon of the norm of keys.
-        aligned: whether only the patches of its own latent frame see a token; else text and all frames do.
+        apart: whether the tokens have a softmax of their own.
     """
 
-    def __init__(self, width: int, heads: int, context_width: int, norm_eps: float, aligned: bool) -> None:
+    def __init__(self, width: int, heads: int, context_width: int, norm_eps: float, apart: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.aligned = aligned
+        self.apart = apart
         self.to_k = nn.Linear(context_width, width)
         self.to_v = nn.Linear(context_width, width)
         self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps)
-        self.prominence = nn.Parameter(torch.full((heads,), PROMINENCE))
         nn.init.zeros_(self.to_v.weight)
         nn.init.zeros_(self.to_v.bias)
 
     def prepare(self, signal: Tensor, host: Host) -> Prepared:
         """signal [B, T, A, Ca]."""
         keys = self.norm_k(rearrange(self.to_k(signal), "b t a (heads d) -> b heads a t d", heads=self.heads))
+        values = self.to_v(signal)
+        if self.apart:
+            keys = rearrange(keys, "b heads a t d -> (b t) heads a d")
+            values = rearrange(values, "b t a (heads d) -> (b t) heads a d", heads=self.heads)
+            return Prepared(keys_values=KeysValues(keys, values, apart=True))
         if host.time_rotary is not None:
             keys = host.time_rotary(keys)
-        values = rearrange(self.to_v(signal), "b t a (heads d) -> b heads (t a) d", heads=self.heads)
-        frames = torch.arange(signal.shape[1], device=signal.device)
-        seen_by = repeat(frames, "t -> (t a)", a=signal.shape[2]) if self.aligned else None
-        tokens = rearrange(keys, "b heads a t d -> b heads (t a) d")
-        return Prepared(keys_values=KeysValues(tokens, values, seen_by, self.prominence))
+        keys = rearrange(keys, "b heads a t d -> b heads (t a) d")
+        values = rearrange(values, "b t a (heads d) -> b heads (t a) d", heads=self.heads)
+        return Prepared(keys_values=KeysValues(keys, values))
 
     def tokens(self, prepared: Prepared) -> KeysValues | None:
         return prepared.keys_values

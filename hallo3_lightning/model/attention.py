@@ -1,57 +1,31 @@
 """Attention with normalised queries and keys, in parts that adapters may use one by one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 
 @dataclass(frozen=True)
 class KeysValues:
     """Keys and values [B, heads, K, d] of K tokens; keys are normalised, and rotated if they are to be.
 
-    `latent_frame` [K] says for each token which latent frame alone may see it; None: everything sees all of them.
-    `prominence` [heads] is added to what every query scores these tokens with; None: nothing is.
+    `apart`: not in one softmax with the rest but in one of their own, rows [B * T, heads, K, d], the tokens of latent
+    frame t seen by the patches of latent frame t alone.
     """
 
     keys: Tensor
     values: Tensor
-    latent_frame: Tensor | None = None
-    prominence: Tensor | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        return self.latent_frame is None and self.prominence is None
+    apart: bool = False
 
 
 def joined(parts: Iterable[KeysValues]) -> KeysValues:
-    """All tokens one after the other; who sees which, and how prominently, is in their `scores`."""
+    """All tokens one after the other, for one softmax."""
     parts = list(parts)
     return KeysValues(torch.cat([p.keys for p in parts], dim=2), torch.cat([p.values for p in parts], dim=2))
-
-
-def scores(query_frame: Tensor, parts: Iterable[KeysValues]) -> Tensor | None:
-    """What is added to q k / sqrt(d) for the joined parts, [heads, queries, keys]; None where that is nothing.
-
-    `query_frame` [queries] is the latent frame of each query, -1 for text.
-    """
-    parts = list(parts)
-    if all(part.is_plain for part in parts):
-        return None
-    return torch.cat([_score(query_frame, part) for part in parts], dim=2)
-
-
-def _score(query_frame: Tensor, part: KeysValues) -> Tensor:
-    _, heads, tokens, _ = part.keys.shape
-    score = part.keys.new_zeros(heads, len(query_frame), tokens)
-    if part.prominence is not None:
-        score = score + rearrange(part.prominence, "heads -> heads 1 1").to(score.dtype)
-    if part.latent_frame is not None:
-        score = score.masked_fill(query_frame[:, None] != part.latent_frame, float("-inf"))
-    return score
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
@@ -59,9 +33,9 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
     return rearrange(tokens, "b k (heads d) -> b heads k d", heads=heads)
 
 
-def attend(queries: Tensor, context: KeysValues, added: Tensor | None = None) -> Tensor:
-    """softmax(q k / sqrt(d) + added) v of queries [B, heads, N, d] -> [B, N, heads * d]."""
-    mixed = scaled_dot_product_attention(queries, context.keys, context.values, attn_mask=added)
+def attend(queries: Tensor, context: KeysValues) -> Tensor:
+    """softmax(q k / sqrt(d)) v of queries [B, heads, N, d] -> [B, N, heads * d]."""
+    mixed = scaled_dot_product_attention(queries, context.keys, context.values)
     return rearrange(mixed, "b heads n d -> b n (heads d)")
 
 
@@ -95,6 +69,17 @@ class Attention(nn.Module):
         heads = norm(rearrange(tokens, "b k (heads d) -> b k heads d", heads=self.heads))
         return rearrange(heads, "b k heads d -> b heads k d")
 
-    def output(self, queries: Tensor, context: KeysValues, added: Tensor | None = None) -> Tensor:
-        """[B, N, C] for queries [B, heads, N, d]."""
-        return self.to_out[0](attend(queries, context, added))
+    def output(self, queries: Tensor, parts: Sequence[KeysValues], text_tokens: int, latent_frames: int) -> Tensor:
+        """[B, L + T N, C] for queries [B, heads, L + T N, d] of L text tokens and T latent frames."""
+        mixed = attend(queries, joined(part for part in parts if not part.apart))
+        for part in parts:
+            if part.apart:
+                mixed = mixed + _attend_by_frame(queries[:, :, text_tokens:], part, latent_frames, text_tokens)
+        return self.to_out[0](mixed)
+
+
+def _attend_by_frame(video: Tensor, context: KeysValues, latent_frames: int, text_tokens: int) -> Tensor:
+    """What the patches of each latent frame find in its own tokens, behind zeros for the text."""
+    queries = rearrange(video, "b heads (t n) d -> (b t) heads n d", t=latent_frames)
+    found = rearrange(attend(queries, context), "(b t) n c -> b (t n) c", t=latent_frames)
+    return pad(found, (0, 0, text_tokens, 0))

@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from hallo3_lightning.model.attention import Attention, KeysValues, joined, scores
+from hallo3_lightning.model.attention import Attention, KeysValues
 from hallo3_lightning.model.positions import Rotary
 from hallo3_lightning.model.sites import (
     Adapter,
@@ -139,8 +139,7 @@ class Block(nn.Module):
             whole = rotary.behind(text.shape[1])
             queries, own = whole(queries), KeysValues(whole(own.keys), own.values)
         parts = [own, *(part for part in extra if part is not None)]
-        added = None if all(part.is_plain for part in parts) else scores(_frame_of_tokens(text, video), parts)
-        return _parted(self.attn1.output(queries, joined(parts), added), text, video)
+        return _parted(self.attn1.output(queries, parts, text.shape[1], video.shape[1]), text, video)
 
     def _feed(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """The MLP over both at once: a few text tokens alone would use its weights poorly."""
@@ -156,9 +155,3 @@ def _parted(flat: Tensor, text: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
     """Video and text of what was joined, shaped like them."""
     first, rest = flat.split([text.shape[1], flat.shape[1] - text.shape[1]], dim=1)
     return rearrange(rest, "b (t n) c -> b t n c", t=video.shape[1]), first
-
-
-def _frame_of_tokens(text: Tensor, video: Tensor) -> Tensor:
-    """Latent frame of each token of [text, video]; -1 for text."""
-    frames = repeat(torch.arange(video.shape[1], device=video.device), "t -> (t n)", n=video.shape[2])
-    return torch.cat([frames.new_full((text.shape[1],), -1), frames])

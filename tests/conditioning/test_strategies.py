@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hallo3_lightning.conditioning.conditioner import conditioners
+from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.geometry import latent_of_frame, pixel_frames
@@ -59,6 +60,21 @@ def test_audio_of_one_frame_stays_out_of_another_but_for_self_attention(name, mo
     assert set(moved.nonzero().flatten().tolist()) <= {latent_of_frame(3)}
     assert pixel_frames(5) > 7
     assert latent_of_frame(3) != latent_of_frame(7)
+
+
+def test_joint_audio_tokens_are_seen_by_every_frame_and_text():
+    size = tiny.backbone()
+    options = {"token_concat": {**tiny.OPTIONS["token_concat"], "apart": False}}
+    network = tiny.nudged(Denoiser(size, conditioners("audio", "token_concat", size, tiny.INPUTS, options)))
+    clip = tiny.batch()
+    steps = torch.tensor([300, 400])
+    before = network(clip.latents, steps, clip)
+    features = clip.audio_features.clone()
+    features[:, 3] += 1
+    moved = (network(clip.latents, steps, clip.with_(audio_features=features)) - before).abs().amax((0, 2, 3, 4))
+    assert (moved > 1e-6).all()
+    prepared = network.prepared(network.signals(clip), clip.latents)
+    torch.testing.assert_close(network(clip.latents, steps, clip, prepared), before, rtol=0, atol=1e-6)
 
 
 def _flat(queries):

@@ -13,19 +13,19 @@ from hallo3_lightning.model.transformer import Backbone
 class AudioTokenConcat(Conditioner):
     """Audio tokens join self-attention through key and value projections of their own.
 
-    The queries are the backbone's and may be frozen: alone they cannot learn which frame's sound to look at, so a
-    token is shown to its own latent frame only (a time-aligned mask, as arXiv 2512.18772 adds to 3D attention).
-
-    Not neutral at the start: even tokens whose values are zero take part in the softmax.
+    The queries are the backbone's and may be frozen: alone they cannot learn which frame's sound to look at, so the
+    tokens of a latent frame are shown to its own patches only (a time alignment, as arXiv 2512.18772 adds to 3D
+    attention), in a softmax of their own.
 
     Args:
         tokens: A, audio tokens of a latent frame.
         width: channels of an audio token.
         hidden: width of the projector's hidden layers.
-        aligned: show a token to its own latent frame only; false: to text and all frames.
+        apart: a softmax of their own, by latent frame; false: one softmax with text and video, seen by all. Joint
+            tokens change the backbone's output from the start, even with values of zero.
     """
 
-    starts_neutral = False
+    starts_neutral = True
     needs = ("audio_features",)
 
     def __init__(
@@ -35,10 +35,10 @@ class AudioTokenConcat(Conditioner):
         tokens: int = 32,
         width: int = 768,
         hidden: int = 512,
-        aligned: bool = True,
+        apart: bool = True,
     ) -> None:
         super().__init__(backbone, inputs)
-        self.aligned = aligned
+        self.apart = apart
         self.width = width
         self.audio_tokens = AudioTokens(inputs.audio_layers, inputs.audio_channels, hidden, tokens, width)
 
@@ -47,4 +47,4 @@ class AudioTokenConcat(Conditioner):
 
     def adapter(self, block: int) -> Adapter:
         size = self.backbone
-        return ContextTokens(size.width, size.heads, self.width, size.attention_norm_eps, self.aligned)
+        return ContextTokens(size.width, size.heads, self.width, size.attention_norm_eps, self.apart)
