@@ -15,7 +15,13 @@ from datamodules.shards import DECODERS, BadSample, Sample, decode
 from hallo3_lightning.errors import UsageError
 
 INDEX_FILE = "index.json"
-_VERSION = 1
+_VERSION = 2
+"""Raise it with every change of what `scan` accepts: indexes of before are then built anew."""
+
+_TAR_END = 1024
+"""Bytes of zeros that end a tar, at the least: two blocks (POSIX.1-2017, pax, ustar interchange format)."""
+
+_CHUNK = 1 << 20
 
 _MEMBER = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./][^./]*)\.(?P<name>[^/]+)")
 """WebDataset's rule: the key ends at the first dot of the file's name."""
@@ -66,18 +72,13 @@ def open_index(folder: Path) -> Index:
     if not shards:
         what = "holds no .tar shards" if folder.is_dir() else "does not exist"
         raise UsageError(f"{folder} {what}; make procedural ones with: hallo3 synthesize {folder.parent}")
-    saved = folder / INDEX_FILE
-    table = _load(saved, shards)
-    if table is None:
-        table = _build(shards)
-        if os.access(folder, os.W_OK):
-            _save(saved, table)
-    rows = tuple(
-        Row(shard["name"], key, {name: (offset, size) for name, (offset, size) in members.items()})
-        for shard in table["shards"]
-        for key, members in shard["samples"].items()
-    )
-    return Index(folder, rows, _digest(table))
+    saved = _load(folder, shards)
+    if saved is not None:
+        return saved
+    table = _build(shards)
+    if os.access(folder, os.W_OK):
+        _save(folder / INDEX_FILE, table)
+    return _index(folder, table)
 
 
 def scan(shard: Path) -> dict[str, dict[str, Range]]:
@@ -99,9 +100,24 @@ def scan(shard: Path) -> dict[str, dict[str, Range]]:
                 if match["name"] in members:
                     raise BadSample(f"{shard}: sample '{match['key']}' has member {match['name']} twice")
                 members[match["name"]] = (entry.offset_data, entry.size)
+            walked = tar.offset
     except tarfile.TarError as error:
         raise BadSample(f"{shard}: not a whole plain tar ({error}); copy or write it again") from error
+    if not _ends_at(shard, walked):
+        raise BadSample(
+            f"{shard}: damaged or truncated at byte {walked} of {size}, where there is neither a member nor the zeros "
+            "that end a tar; copy or write it again"
+        )
     return samples
+
+
+def _ends_at(shard: Path, offset: int) -> bool:
+    """Whether zeros follow up to the end of the file: tarfile stops at a broken header as if the tar ended there."""
+    if shard.stat().st_size - offset < _TAR_END:
+        return False
+    with shard.open("rb") as file:
+        file.seek(offset)
+        return all(not chunk.strip(bytes(1)) for chunk in iter(lambda: file.read(_CHUNK), b""))
 
 
 def _build(shards: list[Path]) -> dict[str, Any]:
@@ -114,18 +130,31 @@ def _build(shards: list[Path]) -> dict[str, Any]:
     }
 
 
-def _load(saved: Path, shards: list[Path]) -> dict[str, Any] | None:
-    """The saved index, or None if it is not there, of another version, or older than a shard."""
+def _load(folder: Path, shards: list[Path]) -> Index | None:
+    """The saved index, or None if it is not there, damaged, of another version, or older than a shard."""
+    saved = folder / INDEX_FILE
     if not saved.is_file():
         return None
     built_ns = saved.stat().st_mtime_ns
     if any(shard.stat().st_mtime_ns > built_ns for shard in shards):
         return None
-    table = json.loads(saved.read_text())
-    if table["version"] != _VERSION:
+    try:
+        table = json.loads(saved.read_text())
+        known = [(shard["name"], shard["bytes"]) for shard in table["shards"]]
+        if table["version"] != _VERSION or known != [(shard.name, shard.stat().st_size) for shard in shards]:
+            return None
+        return _index(folder, table)
+    except (ValueError, KeyError, TypeError, AttributeError):  # not JSON, or not of this shape
         return None
-    known = [(shard["name"], shard["bytes"]) for shard in table["shards"]]
-    return table if known == [(shard.name, shard.stat().st_size) for shard in shards] else None
+
+
+def _index(folder: Path, table: dict[str, Any]) -> Index:
+    rows = tuple(
+        Row(shard["name"], key, {name: (offset, size) for name, (offset, size) in members.items()})
+        for shard in table["shards"]
+        for key, members in shard["samples"].items()
+    )
+    return Index(folder, rows, _digest(table))
 
 
 def _save(saved: Path, table: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -78,13 +79,85 @@ def test_folder_without_shards_says_how_to_make_them(tmp_path, exists):
         open_index(folder)
 
 
-def test_truncated_shard_is_named(tmp_path, samples):
+@pytest.fixture
+def shard(tmp_path, samples):
+    """A whole shard, and where the headers of its members lie."""
     write_shard(tmp_path / "a.tar", samples)
-    whole = (tmp_path / "a.tar").read_bytes()
-    last_offset, last_size = max(scan(tmp_path / "a.tar")[samples[-1].key].values())
-    (tmp_path / "a.tar").write_bytes(whole[: last_offset + last_size // 2])
-    with pytest.raises(BadSample, match=r"a\.tar"):
-        open_index(tmp_path)
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        return tmp_path / "a.tar", [entry.offset for entry in tar]
+
+
+@pytest.mark.parametrize("member", [-1, 7])
+def test_shard_cut_within_a_member_names_it(shard, member):
+    path, headers = shard
+    with tarfile.open(path) as tar:
+        name = tar.getmembers()[member].name
+    path.write_bytes(path.read_bytes()[: headers[member] + 512 + 10])
+    with pytest.raises(BadSample, match=rf"a\.tar: ends within {name}; the shard is truncated"):
+        scan(path)
+
+
+def flipped(whole: bytes, header: int) -> bytes:
+    return whole[: header + 5] + bytes([whole[header + 5] ^ 1]) + whole[header + 6 :]
+
+
+def zeroed(whole: bytes, header: int) -> bytes:
+    return whole[:header] + bytes(512) + whole[header + 512 :]
+
+
+def cut_at_a_border(whole: bytes, header: int) -> bytes:
+    return whole[:header]
+
+
+def cut_inside_a_header(whole: bytes, header: int) -> bytes:
+    return whole[: header + 100]
+
+
+def with_another_behind(whole: bytes, header: int) -> bytes:
+    return whole + whole
+
+
+HARMS = [flipped, zeroed, cut_at_a_border, cut_inside_a_header, with_another_behind]
+
+
+@pytest.mark.parametrize("member", [1, 7, 17])
+@pytest.mark.parametrize("harm", HARMS)
+def test_no_damage_loses_samples_quietly(shard, harm, member):
+    path, headers = shard
+    path.write_bytes(harm(path.read_bytes(), headers[member]))
+    with pytest.raises(BadSample, match=r"a\.tar: damaged or truncated at byte \d+ of \d+"):
+        open_index(path.parent)
+
+
+@pytest.mark.parametrize(("zeros", "whole"), [(0, False), (512, False), (1023, False), (1024, True), (1536, True)])
+def test_a_tar_ends_with_two_blocks_of_zeros_or_more(tmp_path, zeros, whole):
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("one.txt"))
+    (tmp_path / "a.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:512] + bytes(zeros))
+    if whole:
+        assert scan(tmp_path / "a.tar") == {"one": {"txt": (512, 0)}}
+    else:
+        with pytest.raises(BadSample, match=f"at byte 512 of {512 + zeros}"):
+            scan(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", "{}", '{"version": 2, "shards": [{}]}', b"\xff\xfe"])
+def test_damaged_index_is_built_anew(shard, damage):
+    folder = shard[0].parent
+    built, saved = open_index(folder), folder / INDEX_FILE
+    text = saved.read_text()
+    saved.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    assert open_index(folder) == built
+    assert saved.read_text() == text
+
+
+def test_index_without_its_samples_is_built_anew(shard):
+    folder = shard[0].parent
+    built, saved = open_index(folder), folder / INDEX_FILE
+    table = json.loads(saved.read_text())
+    del table["shards"][0]["samples"]
+    saved.write_text(json.dumps(table))
+    assert open_index(folder) == built
 
 
 def test_file_that_is_no_tar_is_named(tmp_path):
