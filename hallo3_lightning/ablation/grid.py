@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from hallo3_lightning.ablation.runs import RunFolder, write_atomically
 from hallo3_lightning.errors import UsageError, unknown
 
 KEYS = ("question", "base", "axes", "arms", "overrides", "seeds", "baseline")
 SEED = "seed_everything"
+LARGEST_SEED = 2**32 - 1
+"""Of numpy's generator, which is seeded along with the others."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read(path: Path) -> Grid:
     arms = _arms(path, axes, _mapping(path, page, "arms"))
     return Grid(
         path=path,
-        question=str(page.get("question", "")),
+        question=str(page.get("question") or ""),
         base=_base(path, page),
         arms=arms,
         seeds=_seeds(path, page),
@@ -98,13 +98,27 @@ def read(path: Path) -> Grid:
     )
 
 
+class _Strict(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML readers silently keep the last."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, _ in reversed(node.value):
+            if isinstance(key, yaml.ScalarNode) and keys[key.tag, key.value] > 1:
+                raise yaml.MarkedYAMLError(None, None, f"key '{key.value}' is given twice", key.start_mark)
+        return node
+
+
 def _page(path: Path) -> dict[str, Any]:
     if not path.is_file():
         near = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise unknown("grid file", str(path), near)
     try:
-        page = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        page = yaml.load(path.read_text(encoding="utf-8"), _Strict)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(page, dict):
         raise UsageError(f"{path} is empty or a list; a grid is a mapping with the keys {', '.join(KEYS)}")
@@ -115,16 +129,43 @@ def _page(path: Path) -> dict[str, Any]:
 
 
 def _mapping(path: Path, page: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = page.get(key) or {}
+    value = page.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise UsageError(f"{path}: '{key}' is {value!r}; expected a mapping")
+    if key != "arms":
+        _refuse_odd_settings(path, f"'{key}'", value)
     return value
+
+
+def _refuse_odd_settings(path: Path, where: str, settings: Mapping[Any, Any]) -> None:
+    """Keys are dotted config keys other than the seed; values are what JSON gives back as it was."""
+    for key, value in settings.items():
+        if not isinstance(key, str) or not key:
+            raise UsageError(f"{path}: key {key!r} in {where} is no config key; expected one such as model.audio")
+        if key == SEED:
+            raise UsageError(f"{path}: {where} sets {SEED}; give the grid's 'seeds' instead")
+        if not _plain(value):
+            raise UsageError(
+                f"{path}: '{key}' in {where} has {value!r}; expected text, numbers, true, false, null, or lists and "
+                "mappings of them; quote a date"
+            )
+
+
+def _plain(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _base(path: Path, page: Mapping[str, Any]) -> tuple[Path, ...]:
     """Config layers, given relative to the folder above grids/."""
     layers = page.get("base") or []
     layers = [layers] if isinstance(layers, str) else layers
+    if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+        raise UsageError(f"{path}: 'base' is {layers!r}; expected config files, for example [tiny/audio.yaml]")
     if not layers:
         raise UsageError(
             f"{path} has no 'base'; name the config that all arms share, for example base: [tiny/audio.yaml]"
@@ -139,9 +180,9 @@ def _base(path: Path, page: Mapping[str, Any]) -> tuple[Path, ...]:
 
 def _seeds(path: Path, page: Mapping[str, Any]) -> tuple[int, ...]:
     seeds = page.get("seeds", [0])
-    numbers = isinstance(seeds, list) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
+    numbers = isinstance(seeds, list) and all(type(s) is int and 0 <= s <= LARGEST_SEED for s in seeds)
     if not numbers or not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"{path}: 'seeds' is {seeds!r}; expected a list of different whole numbers")
+        raise UsageError(f"{path}: 'seeds' is {seeds!r}; expected a list of different whole numbers from 0 on")
     return tuple(seeds)
 
 
@@ -164,6 +205,7 @@ def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> tupl
     for name, settings in extra.items():
         if not isinstance(settings, dict) or not settings or name != safe(str(name)):
             raise UsageError(f"{path}: arm '{name}' is {settings!r}; expected a plain name and a mapping key -> value")
+        _refuse_odd_settings(path, f"arm '{name}'", settings)
     product = itertools.product(*axes.values()) if axes else []
     arms = [_arm(axes, dict(zip(axes, values, strict=True))) for values in product]
     arms += [Arm(str(name), settings) for name, settings in extra.items()]
@@ -205,54 +247,3 @@ def _last(dotted: str) -> str:
 def safe(text: str) -> str:
     """The text as it may stand in a folder's name."""
     return re.sub(r"[^A-Za-z0-9._+=,-]+", "_", text).lstrip(".-") or "_"
-
-
-# Where the runs lie. To find a folder takes the whole resolved config, seconds of imports; so the launcher writes it down.
-
-
-@dataclass(frozen=True)
-class Place:
-    """A run of the grid and the folder that the launcher gave it; None where it was never launched."""
-
-    run: Run
-    folder: RunFolder | None
-
-
-def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors: Sequence[Path]) -> None:
-    """Add run name -> folder to root/<grid>/grid.json, with what each run was then; paths are relative to root."""
-    known = _written(grid, root)
-    runs = {run.name: run for run in grid.runs()}
-
-    def relative(folder: Path) -> str:
-        return os.path.relpath(folder, root)
-
-    entries = {
-        name: {"folder": relative(folder), "overrides": dict(runs[name].overrides)} for name, folder in folders.items()
-    }
-    page = {
-        "runs": {**known.get("runs", {}), **entries},
-        "ancestors": sorted({*known.get("ancestors", []), *map(relative, ancestors)}),
-    }
-    write_atomically(grid.folder(root) / "grid.json", json.dumps(page, indent=1))
-
-
-def places(grid: Grid, root: Path) -> list[Place]:
-    """Every run of the grid with its folder; a run whose settings have changed since has none."""
-    written = _written(grid, root).get("runs", {})
-    return [Place(run, _folder(root, run, written.get(run.name))) for run in grid.runs()]
-
-
-def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
-    """Runs that runs of the grid start from."""
-    return [RunFolder(root / path) for path in _written(grid, root).get("ancestors", [])]
-
-
-def _folder(root: Path, run: Run, entry: Mapping[str, Any] | None) -> RunFolder | None:
-    if entry is None or entry["overrides"] != dict(run.overrides):
-        return None
-    return RunFolder(root / entry["folder"])
-
-
-def _written(grid: Grid, root: Path) -> dict[str, Any]:
-    file = grid.folder(root) / "grid.json"
-    return json.loads(file.read_text()) if file.is_file() else {}

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from hallo3_lightning.ablation import runs
 from hallo3_lightning.ablation.estimate import time_left
-from hallo3_lightning.ablation.grid import Grid, Run, read, write_places
+from hallo3_lightning.ablation.grid import Grid, Run, read
 from hallo3_lightning.ablation.jobs import Job
+from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
 from hallo3_lightning.ablation.status import Row, counted, duration, table
 from hallo3_lightning.errors import UsageError
 
@@ -34,7 +35,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def ablate(
     grid: Path,
     *,
-    root: Path = Path("runs"),
+    root: Path = ROOT,
     parallel: int | None = None,
     dry_run: bool = False,
     only: Sequence[str] = (),
@@ -47,6 +48,7 @@ def ablate(
     """
     if parallel is not None and parallel < 1:
         raise UsageError(f"parallel is {parallel}; expected 1 or more")
+    check_folder("--root", root)
     page = read(grid)
     console = Console()
     selected = page.runs(only, seeds)

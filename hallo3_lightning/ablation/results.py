@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from hallo3_lightning.ablation.grid import Arm, Grid, places
+from hallo3_lightning.ablation.grid import Arm, Grid
+from hallo3_lightning.ablation.places import places
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 

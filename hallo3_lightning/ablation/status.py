@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hallo3_lightning.ablation.grid import ancestors, places, read
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.places import ROOT, ancestors, places
 from hallo3_lightning.ablation.runs import State, Status
 
 COLOURS: dict[State, str] = {
@@ -36,7 +37,7 @@ class Row:
     note: str = ""
 
 
-def status(grid: Path, *, root: Path = Path("runs")) -> int:
+def status(grid: Path, *, root: Path = ROOT) -> int:
     """Print the table of the grid's runs; 0 whatever their state."""
     page = read(grid)
     rows = [Row(run.path.name, run.status()) for run in ancestors(page, root)]

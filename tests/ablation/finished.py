@@ -7,7 +7,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from hallo3_lightning.ablation.grid import Grid, read, write_places
+from hallo3_lightning.ablation.grid import Grid, read
+from hallo3_lightning.ablation.places import write_places
 from hallo3_lightning.ablation.runs import RunFolder, Status
 
 CLIPS = 6

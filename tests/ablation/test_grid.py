@@ -1,11 +1,12 @@
 """Grid files: what they expand to, and which mistakes are refused with which sentence."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
-from hallo3_lightning.ablation.grid import ancestors, places, read, word, write_places
+from hallo3_lightning.ablation.grid import read, word
 from hallo3_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,16 @@ def test_baseline_by_value(tmp_path):
         ({"axes": AXES, "seeds": 3}, "'seeds' is 3; expected a list"),
         ({"axes": ["model.audio"]}, "'axes' is \\['model.audio'\\]; expected a mapping"),
         ({"arms": {"a/b": {"m": 1}}}, "arm 'a/b'"),
+        ({"axes": AXES, "base": 5}, "'base' is 5; expected config files"),
+        ({"axes": AXES, "base": [None]}, "'base' is \\[None\\]; expected config files"),
+        ({"axes": {"m": ["a", date(2024, 1, 2)]}}, "'m' in 'axes' has .*2024.*quote a date"),
+        ({"arms": {"b": {"m": date(2024, 1, 2)}}}, "'m' in arm 'b' has .*2024"),
+        ({"axes": AXES, "overrides": {"m": float("nan")}}, "'m' in 'overrides' has nan"),
+        ({"axes": {5: ["a"]}}, "key 5 in 'axes' is no config key"),
+        ({"axes": {"seed_everything": [1, 2]}}, "'axes' sets seed_everything; give the grid's 'seeds'"),
+        ({"axes": AXES, "seeds": [-1]}, "'seeds' is \\[-1\\]"),
+        ({"axes": AXES, "seeds": [2**32]}, "'seeds' is \\[4294967296\\]"),
+        ({"axes": AXES, "seeds": [True]}, "'seeds' is \\[True\\]"),
     ],
 )
 def test_mistakes_are_refused_with_one_sentence(tmp_path, page, sentence):
@@ -130,26 +141,35 @@ def test_missing_file_names_the_nearest(tmp_path):
         read(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"axes: {m: [a]}\nseeds: [0]\naxes: {m: [b]}\n", "key 'axes' is given twice.*line 3"),
+        (b"axes:\n  m: [a]\n  m: [b]\n", "key 'm' is given twice.*line 3"),
+        (b"axes: {m: [2024-13-45]}\n", "is not YAML: month"),
+        ("question: où?\n".encode("latin-1"), "not text in UTF-8 \\(byte 11\\)"),
+    ],
+)
+def test_text_that_is_no_grid_is_refused(tmp_path, text, sentence):
+    file = written(tmp_path)
+    file.write_bytes(text)
+    with pytest.raises(UsageError, match=sentence) as caught:
+        read(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_merged_mapping_may_be_overridden(tmp_path):
+    file = written(tmp_path)
+    file.write_text("base: [tiny/audio.yaml]\narms:\n  a: &a {m: 1, n: 2}\n  b: {<<: *a, n: 3}\n")
+    assert [arm.settings for arm in read(file).arms] == [{"m": 1, "n": 2}, {"m": 1, "n": 3}]
+
+
 def test_wrong_arm_and_seed_list_the_right_ones(tmp_path):
     grid = read(written(tmp_path, axes={"model.audio": ["adaln"]}, seeds=[0, 1]))
     with pytest.raises(UsageError, match="no arm 'adalm'.*did you mean 'adaln'"):
         grid.runs(only=["adalm"])
     with pytest.raises(UsageError, match="no seed '7'.*there are: 0, 1"):
         grid.runs(seeds=[7])
-
-
-def test_places_are_remembered_until_the_settings_change(tmp_path):
-    page = read(written(tmp_path, axes={"model.audio": ["a", "b"]}))
-    root = tmp_path / "runs"
-    assert [place.folder for place in places(page, root)] == [None, None]
-    write_places(page, root, {"a-seed0": root / "page" / "a-seed0-x"}, [root / "first"])
-    write_places(page, root, {"b-seed0": root / "page" / "b-seed0-x"}, [])
-    assert [place.folder.path for place in places(page, root)] == [root / "page" / f"{n}-seed0-x" for n in "ab"]
-    assert [run.path for run in ancestors(page, root)] == [root / "first"]
-    moved = root.rename(tmp_path / "elsewhere")
-    assert places(page, moved)[0].folder.path == moved / "page" / "a-seed0-x"
-    changed = read(written(tmp_path, axes={"model.audio": ["a", "b"]}, overrides={"trainer.max_steps": 3}))
-    assert [place.folder for place in places(changed, moved)] == [None, None]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "grids").glob("*.yaml")), ids=lambda file: file.stem)

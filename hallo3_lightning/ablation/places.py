@@ -1,0 +1,129 @@
+"""Where the runs of a grid lie: root/<grid>/grid.json.
+
+To find a run's folder takes its whole resolved config, seconds of imports; so the launcher writes it down.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hallo3_lightning.ablation.grid import Grid, Run
+from hallo3_lightning.ablation.runs import RunFolder, write_atomically
+from hallo3_lightning.errors import UsageError
+
+ROOT = Path("runs")
+"""Folder of runs where no other is given."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run of the grid and the folder that the launcher gave it; None where it was never launched."""
+
+    run: Run
+    folder: RunFolder | None
+
+
+def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors: Sequence[Path]) -> None:
+    """Add run name -> folder to root/<grid>/grid.json, with what each run was then; paths are relative to root.
+
+    Runs that are no longer of the grid keep their entries. Raises UsageError where the folder is another grid's.
+    """
+    known = _parsed(_file(grid, root)) or {}
+    _refuse_namesake(grid, root, known)
+    runs = {run.name: run for run in grid.runs()}
+
+    def relative(folder: Path) -> str:
+        return os.path.relpath(folder, root)
+
+    entries = {
+        name: {"folder": relative(folder), "overrides": dict(runs[name].overrides)} for name, folder in folders.items()
+    }
+    page = {
+        "grid": os.path.relpath(grid.path.resolve(), root.resolve()),
+        "runs": {**known.get("runs", {}), **entries},
+        "ancestors": sorted({*known.get("ancestors", []), *map(relative, ancestors)}),
+    }
+    write_atomically(_file(grid, root), json.dumps(page, indent=1))
+
+
+def places(grid: Grid, root: Path) -> list[Place]:
+    """Every run of the grid with its folder; a run whose settings have changed since has none."""
+    written = _written(grid, root).get("runs", {})
+    return [Place(run, _folder(root, run, written.get(run.name))) for run in grid.runs()]
+
+
+def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
+    """Runs that runs of the grid start from."""
+    return [RunFolder(root / path) for path in _written(grid, root).get("ancestors", [])]
+
+
+def command(verb: str, grid: Path, root: Path) -> str:
+    """What to type for a verb on the grid, for hints."""
+    return shlex.join(["hallo3", verb, str(grid), *([] if root == ROOT else ["--root", str(root)])])
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise a UsageError where the folder could not be made because a file is in its way."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+    if not there.is_dir():
+        raise UsageError(f"{option} is {folder}, but {there} is a file; name a folder")
+
+
+def _folder(root: Path, run: Run, entry: Mapping[str, Any] | None) -> RunFolder | None:
+    if entry is None or entry["overrides"] != dict(run.overrides):
+        return None
+    return RunFolder(root / entry["folder"])
+
+
+def _file(grid: Grid, root: Path) -> Path:
+    return grid.folder(root) / "grid.json"
+
+
+def _written(grid: Grid, root: Path) -> dict[str, Any]:
+    """What the launcher wrote; empty where it never did."""
+    file = _file(grid, root)
+    if not file.is_file():
+        return {}
+    page = _parsed(file)
+    if page is None:
+        raise UsageError(f"{file} is damaged; `{command('ablate', grid.path, root)}` writes it again")
+    _refuse_namesake(grid, root, page)
+    return page
+
+
+def _parsed(file: Path) -> dict[str, Any] | None:
+    """The page, None where there is none or where it is not of the form that write_places gives it."""
+    try:
+        page = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return page if isinstance(page, dict) and _well_formed(page) else None
+
+
+def _well_formed(page: Mapping[str, Any]) -> bool:
+    runs, above = page.get("runs"), page.get("ancestors")
+    return (
+        isinstance(runs, dict)
+        and all(isinstance(run, dict) and {"folder", "overrides"} <= run.keys() for run in runs.values())
+        and isinstance(above, list)
+        and all(isinstance(path, str) for path in above)
+    )
+
+
+def _refuse_namesake(grid: Grid, root: Path, page: Mapping[str, Any]) -> None:
+    """Two grid files of one name would share a folder and take each other's runs for their own.
+
+    A file that is no longer where it was has been moved, with its checkout or without; one that is the same word for
+    word is a copy of the project with the same root.
+    """
+    if "grid" not in page:
+        return
+    other = Path(os.path.normpath(root.resolve() / page["grid"]))
+    if other.is_file() and other != grid.path.resolve() and other.read_bytes() != grid.path.read_bytes():
+        raise UsageError(
+            f"{grid.folder(root)} holds the runs of another grid file, {other}; rename {grid.path} or give another --root"
+        )
