@@ -20,6 +20,7 @@ setup: .venv/installed
 	@touch $@
 
 demo: setup
+	@case "$(SIZE)" in short|long) ;; *) echo "SIZE is '$(SIZE)'; expected short or long"; exit 1;; esac
 	$(BIN)/hallo3 synthesize data/tiny
 	$(BIN)/hallo3 ablate $(GRID)
 	$(BIN)/hallo3 compare $(GRID)

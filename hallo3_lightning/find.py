@@ -7,7 +7,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from hallo3_lightning.errors import unknown
+from hallo3_lightning.errors import UsageError, unknown
 
 
 def names(folder: str) -> list[str]:
@@ -35,5 +35,6 @@ def _only_class(module: ModuleType) -> Any:
         for name, item in vars(module).items()
         if inspect.isclass(item) and item.__module__ == module.__name__ and not name.startswith("_")
     ]
-    assert classes, f"{module.__name__} defines no public class"
+    if not classes:
+        raise UsageError(f"{module.__file__} defines no class; a strategy is a file with one, whatever its name")
     return classes[-1]

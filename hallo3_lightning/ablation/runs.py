@@ -18,7 +18,16 @@ from hallo3_lightning.errors import UsageError
 
 State = Literal["pending", "running", "stopped", "failed", "finished"]
 
-TRAINER_KEYS = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+TRAINER_KEYS = (
+    "max_steps",
+    "precision",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "limit_test_batches",
+    "overfit_batches",
+)
 """Trainer options that change results; devices, nodes, logging and validation intervals do not."""
 
 LOCK_PATIENCE_S = 1.0
@@ -104,7 +113,11 @@ class RunFolder:
 
     def status(self) -> Status:
         """From the run's own files, and from whether a live process holds its lock."""
-        written = _read_json(self.path / "status.json")
+        file = self.path / "status.json"
+        try:
+            written = _read_json(file)
+        except ValueError:
+            return Status("failed", error=f"{file} is damaged; remove it, and the run goes on from its checkpoint")
         if written is None:
             return Status("running" if self.is_locked() else "pending")
         if written["state"] == "running" and not self.is_locked():
@@ -175,8 +188,15 @@ def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """8 hexadecimal digits of what changes results; an ancestor counts by its own fingerprint, not by its file name."""
+    """8 hexadecimal digits of what changes results.
+
+    An ancestor counts by its own fingerprint and not by its file's name; so do shards that say theirs: other data at the
+    same place make another run, and the same data at another place do not.
+    """
     results = results_of(config)
+    described = _read_json(Path(config["data"]["shards"]) / "dataset.json")
+    if described is not None:
+        results["data.shards"] = described["fingerprint"]
     files = ancestor(config)
     if files is not None:
         results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}

@@ -65,6 +65,16 @@ def split(names: str) -> list[str]:
     return [] if names == NONE else names.split(TOGETHER)
 
 
+def strategies(kind: str, names: str) -> dict[str, type[Conditioner]]:
+    """The classes that "--model.<kind> <names>" asks for, by file name, in the order named.
+
+    Raises UsageError for a name that is no file of the folder, or that is named twice.
+    """
+    if len(set(split(names))) < len(split(names)):
+        raise UsageError(f"--model.{kind} {names} names a strategy twice; name each once")
+    return {name: find(f"conditioning.{kind}", name) for name in split(names)}
+
+
 def conditioners(
     kind: str, names: str, backbone: Backbone, inputs: Inputs, options: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Conditioner]:
@@ -72,11 +82,8 @@ def conditioners(
 
     Raises UsageError for a name that is no file of the folder, and for an option its class does not take.
     """
-    if len(set(split(names))) < len(split(names)):
-        raise UsageError(f"--model.{kind} {names} names a strategy twice; name each once")
     built = {}
-    for name in split(names):
-        strategy = find(f"conditioning.{kind}", name)
+    for name, strategy in strategies(kind, names).items():
         given = options.get(name, {})
         _check_options(name, strategy, given)
         built[f"{kind}_{name}"] = strategy(backbone, inputs, **given)

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from datamodules.talking_head import TalkingHead
 from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_run, named
+from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.training import provenance
@@ -129,6 +130,9 @@ class CommandLine(LightningCLI):
                 f"trainer.max_steps is {settings['trainer']['max_steps']}; the data have no end, so a run needs one: "
                 "set it to the number of optimizer steps"
             )
+        for kind in ("identity", "audio"):
+            strategies(kind, settings["model"].get(kind, NONE))
+        TalkingHead(**settings["data"]).prepare_data()
         if ancestor(settings) is not None:
             config["model"]["init_from"] = str(checkpoint_of_ancestor(settings))
         found = Path(config["ckpt_path"]) if config.get("ckpt_path") else newest(self.run.checkpoints)
@@ -196,11 +200,23 @@ class CommandLine(LightningCLI):
             provenance.write(run, self.settings)
             self._recorded(lambda: self._train(model, arguments))
         now = run.status()
+        if self.settings["run"]["evaluate"]:
+            self._say_scores()
         sys.stdout.write(
             f"finished: {run.path}\n"
             if now.state == "finished"
             else f"stopped at step {now.step} of {now.max_steps}: {run.path}; the same command goes on\n"
         )
+
+    def after_test(self) -> None:
+        """Say what the scores are and where."""
+        self._say_scores()
+
+    def _say_scores(self) -> None:
+        assert self.run is not None
+        for name, score in (self.run.metrics() or {"metrics": {}})["metrics"].items():
+            error = "" if score["std_error"] is None else f" ± {score['std_error']:.3f}"
+            sys.stdout.write(f"{name}: {score['value']:.3f}{error} {score['unit']} ({score['n']} clips)\n")
 
     def _is_finished(self) -> bool:
         assert self.run is not None

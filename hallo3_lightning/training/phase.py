@@ -199,7 +199,7 @@ class Phase(LightningModule):
         """How this run is evaluated, by every metric that data like this batch allow."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         return Protocol(
-            clips=data.num_test_clips,
+            clips=min(data.num_test_clips, data.eval_batch_size * sum(map(int, self.trainer.num_test_batches))),
             frames=data.eval_frames,
             guidance=self.sampling.guidance,
             sampler_steps=self.sampling.steps,

@@ -1,6 +1,7 @@
 """A run's folder: found again by what changes its results, complete, and never shared by two processes."""
 
 import io
+import json
 from copy import deepcopy
 
 import numpy as np
@@ -135,7 +136,8 @@ def changed(config: dict, key: str) -> dict:
     inner = copy
     for group in groups:
         inner = inner[group]
-    inner[leaf] = "another" if inner[leaf] is None else [inner[leaf]]
+    was = inner[leaf]
+    inner[leaf] = f"another {was}" if was is None or isinstance(was, str) else [was]
     return copy
 
 
@@ -152,6 +154,24 @@ def test_what_does_not_change_results_does_not(key):
 def test_every_setting_of_model_and_data_but_two_changes_results():
     known = {f"{group}.{key}" for group in ("model", "data") for key in flat(BASE[group])}
     assert known - flat(results_of(BASE)).keys() == {"data.num_workers", "data.eval_batch_size"}
+
+
+def test_options_of_the_trainer_that_change_results_are_known():
+    """Written out here: a key that is taken from the list would make the test above forget it too."""
+    changing = {"max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"}
+    changing |= {"limit_train_batches", "limit_test_batches", "overfit_batches"}
+    assert {key for key in results_of(BASE) if key.startswith("trainer.")} == {f"trainer.{key}" for key in changing}
+
+
+def test_shards_count_by_what_they_hold_and_not_by_where_they_lie(tmp_path):
+    def at(place: str, says: str) -> dict:
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "dataset.json").write_text(json.dumps({"fingerprint": says}))
+        return changed(BASE, "data.shards") | {"data": BASE["data"] | {"shards": str(tmp_path / place)}}
+
+    one = fingerprint(at("here", "1"))
+    assert fingerprint(at("there", "1")) == one
+    assert fingerprint(at("here", "2")) != one
 
 
 def test_an_ancestor_counts_by_what_is_in_its_files(tmp_path):
