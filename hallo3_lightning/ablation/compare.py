@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hallo3_lightning.ablation.grid import Grid, read
+from hallo3_lightning.ablation.places import ROOT, check_folder, command
 from hallo3_lightning.ablation.results import CEILING, Result, check_comparable, collect, compared
 from hallo3_lightning.ablation.runs import write_atomically
 from hallo3_lightning.ablation.status import duration
@@ -22,33 +23,44 @@ FACTS = ("seeds", "clips", "trainable parameters", "steps", "time")
 WIDTH = 150
 """Columns of the table where it goes into a file or a pipe."""
 
+CLEAR = 2.0
+"""Standard errors under which a difference is taken for noise."""
+
 UNFAIR = 0.10
 """Arms whose trainable parameters differ by more than this share are not a fair comparison."""
 
 
-def compare(grid: Path, *, root: Path = Path("runs"), out: Path | None = None) -> int:
+def compare(grid: Path, *, root: Path = ROOT, out: Path | None = None) -> int:
     """Print the table and write comparison.json, .md, .png and TensorBoard's hparams; 1 while runs are missing.
 
     out: folder for the files; default root/<grid>.
     """
+    if out is not None:
+        check_folder("--out", out)
     ways = read(grid)
     results, missing = collect(ways, root)
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
     if results:
         check_comparable(results)
         comparison = compared(ways, results, missing)
-        _write(ways, results, comparison, root, out or ways.folder(root))
+        unreadable = _write(ways, results, comparison, root, out or ways.folder(root))
         page = table(comparison)
         unbounded = console.options.update(max_width=10_000)
         narrow = console.measure(page, options=unbounded).minimum > console.width
         console.print(table(comparison, facts=False) if narrow else page)
         for line in [*(fact_lines(comparison) if narrow else []), *sentences(comparison)]:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
+        for file in unreadable:
+            console.print(f"[yellow]not in the picture:[/] {file} is damaged", soft_wrap=True)
         console.print(f"written to {out or ways.folder(root)}", soft_wrap=True)
     for name, why in missing.items():
         console.print(f"[yellow]missing:[/] {name}: {escape(why)}", soft_wrap=True)
     if missing:
-        console.print(f"{len(missing)} of {len(ways.runs())} runs are missing; hallo3 ablate {grid} goes on with them")
+        are = f"{_counted(len(ways.runs()), 'run')} {'is' if len(missing) == 1 else 'are'} missing"
+        again = command("ablate", grid, root)
+        console.print(
+            f"{len(missing)} of {are}; {again} goes on with them", soft_wrap=True, highlight=False, markup=False
+        )
     return int(bool(missing))
 
 
@@ -57,13 +69,40 @@ def sentences(comparison: Mapping[str, Any]) -> list[str]:
     lines = []
     for arm in comparison["arms"]:
         for metric, gain in arm["above_control"].items():
-            verb = "beats" if gain["difference"] > 0 else "falls below"
-            size = "no spread" if gain["std_errors"] is None else f"{abs(gain['std_errors']):.1f} standard errors"
-            lines.append(
-                f"{arm['name']} {verb} its {_words(gain['control'])} control in {_words(metric)} by {size} "
-                f"({gain['difference']:+.3f} ± {gain['std_error']:.3f} over {gain['clips']} clips)."
-            )
+            lines += [_verdict(arm["name"], metric, gain), *_disagreement(arm, metric)]
     return lines + _fairness(comparison["arms"])
+
+
+def _verdict(arm: str, metric: str, gain: Mapping[str, Any]) -> str:
+    control = f"{_words(gain['control'])} control in {_words(metric)}"
+    numbers = f"{gain['difference']:+.3f} ± {gain['std_error']:.3f} over {gain['clips']} clips"
+    if not _differs(gain):
+        return f"{arm} shows no difference to its {control} ({numbers})."
+    verb = "beats" if _beats(gain) else "falls below"
+    size = "no spread" if gain["std_errors"] is None else f"{abs(gain['std_errors']):.1f} standard errors"
+    return f"{arm} {verb} its {control} by {size} ({numbers})."
+
+
+def _disagreement(arm: Mapping[str, Any], metric: str) -> list[str]:
+    """A mean over seeds of which some have learned and some have not is the score of neither."""
+    by_seed = {seed: gains[metric] for seed, gains in arm["above_control_by_seed"].items() if metric in gains}
+    level = [f"{arm['name']}-seed{seed}" for seed, gain in by_seed.items() if not _beats(gain)]
+    if not level or len(level) == len(by_seed):
+        return []
+    does = "does" if len(level) == 1 else "do"
+    others = _counted(len(by_seed) - len(level), "other seed")
+    return [
+        f"Careful: {', '.join(level)} {does} not beat the control in {_words(metric)}, {others} of {arm['name']} did."
+    ]
+
+
+def _differs(gain: Mapping[str, Any]) -> bool:
+    errors = gain["std_errors"]
+    return gain["difference"] != 0 if errors is None else abs(errors) >= CLEAR
+
+
+def _beats(gain: Mapping[str, Any]) -> bool:
+    return _differs(gain) and gain["difference"] > 0
 
 
 def _fairness(arms: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -103,7 +142,12 @@ def fact_lines(comparison: Mapping[str, Any]) -> list[str]:
     """The facts of each arm in words, for a terminal too narrow for their columns."""
     rows = list(_rows(comparison))[: len(comparison["arms"])]
     return [
-        f"{row[0]}: " + ", ".join(f"{v} {k}" for k, v in zip(FACTS, row[-len(FACTS) :], strict=True)) for row in rows
+        f"{row[0]}: "
+        + ", ".join(
+            _counted(v, k.removesuffix("s")) if k.endswith("s") else f"{v} {k}"
+            for k, v in zip(FACTS, row[-len(FACTS) :], strict=True)
+        )
+        for row in rows
     ]
 
 
@@ -170,15 +214,21 @@ def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
+def _counted(number: int | str, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (str(number) != "1")
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _write(grid: Grid, results: Sequence[Result], comparison: Mapping[str, Any], root: Path, out: Path) -> None:
+def _write(grid: Grid, results: Sequence[Result], comparison: Mapping[str, Any], root: Path, out: Path) -> list[Path]:
+    """All files; those of the clips that could not be read for the picture."""
     from hallo3_lightning.ablation.board import write_board
     from hallo3_lightning.ablation.picture import draw
 
     write_atomically(out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
     write_atomically(out / "comparison.md", markdown(comparison))
-    draw(grid, results, out / "comparison.png")
+    unreadable = draw(grid, results, out / "comparison.png")
     write_board(grid, results, grid.folder(root) / "tensorboard")
+    return unreadable

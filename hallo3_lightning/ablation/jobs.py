@@ -57,12 +57,17 @@ class Job:
                 self.stage = "theirs"
                 return
             self.status = self.folder.status()
-            if self.status.state in ("finished", "running"):
-                self.stage = "finished" if self.status.state == "finished" else "theirs"
+            if self.status.state == "running" or self._has_finished():
+                self.stage = "theirs" if self.status.state == "running" else "finished"
                 return
             RunFolder.create(self.folder.path, self.config)
             self.process = _spawn(self.folder, claim, threads)
         self.stage, self.started_s, self.started_at = "ours", time.monotonic(), time.time()
+
+    def _has_finished(self) -> bool:
+        """Trained to the end, and tested where that is asked for: without its scores a run has to test again."""
+        evaluate = self.config.get("run", {}).get("evaluate", False)
+        return self.status.state == "finished" and ((self.folder.path / "metrics.json").is_file() or not evaluate)
 
     def refresh(self) -> None:
         """Look at the run's files and at its process, and move on to the next stage where it is time."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,22 +26,25 @@ Strips = Mapping[str, Mapping[str, Tensor]]
 """Arm -> tensors of its first run's samples/clips.safetensors."""
 
 
-def draw(grid: Grid, results: "Sequence[Result]", path: Path) -> bool:
-    """Write the picture as PNG; False where no run has kept its clips."""
-    strips = _strips(results)
-    if not strips:
-        return False
-    _figure(grid, strips).savefig(path, dpi=120)
-    return True
+def draw(grid: Grid, results: "Sequence[Result]", path: Path) -> list[Path]:
+    """Write the picture as PNG, unless no run has kept its clips; the files of clips that could not be read."""
+    strips, unreadable = _strips(results)
+    if strips:
+        _figure(grid, strips).savefig(path, dpi=120)
+    return unreadable
 
 
-def _strips(results: "Sequence[Result]") -> Strips:
+def _strips(results: "Sequence[Result]") -> tuple[Strips, list[Path]]:
     strips: dict[str, Mapping[str, Tensor]] = {}
+    unreadable = []
     for result in results:
         file = result.folder.samples / "clips.safetensors"
         if result.arm not in strips and file.is_file():
-            strips[result.arm] = load_file(file)
-    return strips
+            try:
+                strips[result.arm] = load_file(file)
+            except SafetensorError:
+                unreadable.append(file)
+    return strips, unreadable
 
 
 def _figure(grid: Grid, strips: Strips) -> Any:

@@ -1,14 +1,14 @@
 """What a grid's finished runs say: means and spreads over seeds, and by how much each arm beats its control."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from hallo3_lightning.ablation.grid import Arm, Grid
-from hallo3_lightning.ablation.places import places
+from hallo3_lightning.ablation.places import Place, places
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 
@@ -35,18 +35,49 @@ def collect(grid: Grid, root: Path) -> tuple[list[Result], dict[str, str]]:
     """The finished runs, and why each of the others is missing."""
     results, missing = [], {}
     for place in places(grid, root):
-        folder = place.folder
-        report = folder.metrics() if folder else None
-        status = folder.status() if folder else None
-        if folder is not None and report is not None and status is not None and status.state == "finished":
-            results.append(Result(place.run.arm.name, place.run.seed, folder, report, folder.facts()))
-        elif status is None:
-            missing[place.run.name] = "not launched with these settings"
+        found = _result(place)
+        if isinstance(found, Result):
+            results.append(found)
         else:
-            missing[place.run.name] = (
-                f"{status.state} at step {status.step} of {status.max_steps} {status.error}".strip()
-            )
+            missing[place.run.name] = found
     return results, missing
+
+
+def _result(place: Place) -> Result | str:
+    """The run's result, or why there is none."""
+    folder = place.folder
+    if folder is None:
+        return "not launched with these settings"
+    status = folder.status()
+    if status.state != "finished":
+        return f"{status.state} at step {status.step} of {status.max_steps} {status.error}".strip()
+    report, facts = _read(folder.metrics), _read(folder.facts)
+    if report is None or not _well_formed(report):
+        return f"finished, but {folder.path / 'metrics.json'} is gone or damaged; remove it and the run is tested again"
+    if facts is None or "steps" not in facts:
+        return f"finished, but {folder.path / 'facts.json'} is gone or damaged; remove the run's folder to run it again"
+    return Result(place.run.arm.name, place.run.seed, folder, report, facts)
+
+
+def _read(contents: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    try:
+        page = contents()
+    except ValueError:
+        return None
+    return page if isinstance(page, dict) else None
+
+
+def _well_formed(report: Mapping[str, Any]) -> bool:
+    """Whether it has what a comparison reads, and no number that is none."""
+    try:
+        summaries = [report["metrics"], *report["controls"].values()]
+        numbers = [summary["value"] for metrics in summaries for summary in metrics.values()]
+        numbers += [value for rows in report["rows"].values() for row in rows.values() for value in row.values()]
+        keys = {"value", "n", "unit", "higher_is_better"}
+        whole = all(keys <= summary.keys() for metrics in summaries for summary in metrics.values())
+        return whole and "hash" in report["protocol"] and all(map(math.isfinite, numbers))
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def check_comparable(results: Sequence[Result]) -> None:
@@ -92,6 +123,7 @@ def _arm(grid: Grid, arm: Arm, results: Sequence[Result]) -> dict[str, Any]:
         "metrics": _spreads([r.report["metrics"] for r in results]),
         "controls": _controls(results),
         "above_control": _above_control(results),
+        "above_control_by_seed": {str(r.seed): _above_control([r]) for r in results},
         "clips": max((m["n"] for r in results for m in r.report["metrics"].values()), default=0),
         **{key: value if key == "seconds" or value is None else round(value) for key, value in facts.items()},
     }

@@ -1,9 +1,10 @@
 """The comparison of finished runs, with numbers worked out by hand."""
 
 import json
+import re
 
 import pytest
-from finished import finished_grid
+from finished import SCORES, finished_grid
 from PIL import Image
 
 from hallo3_lightning.ablation.compare import compare
@@ -55,7 +56,65 @@ def test_control_is_beaten_clip_by_clip(tmp_path, wide, capsys):
         "a beats its shuffled audio control in mouth correlation by 6.1 standard errors (+0.550 ± 0.089 over 6 clips)."
         in text
     )
-    assert "c beats its shuffled audio control in mouth correlation by 0.1 standard errors" in text
+    assert (
+        "c shows no difference to its shuffled audio control in mouth correlation (+0.010 ± 0.089 over 6 clips)."
+        in text
+    )
+    assert "Careful" not in text
+
+
+def test_a_score_below_the_control_is_said(tmp_path, wide, capsys, monkeypatch):
+    monkeypatch.setitem(SCORES, "c", {0: -0.5, 1: -0.6})
+    file, root = finished_grid(tmp_path)
+    compare(file, root=root)
+    assert (
+        "c falls below its shuffled audio control in mouth correlation by 6.1 standard errors"
+        in capsys.readouterr().out
+    )
+
+
+def test_seeds_that_did_not_learn_are_named(tmp_path, wide, capsys, monkeypatch):
+    monkeypatch.setitem(SCORES, "b", {0: 0.9, 1: 0.01})
+    file, root = finished_grid(tmp_path)
+    compare(file, root=root)
+    text = capsys.readouterr().out
+    assert "b beats its" in text
+    assert "Careful: b-seed1 does not beat the control in mouth correlation, 1 other seed of b did." in text
+    assert text.count("Careful") == 1  # c learned with no seed, a with both
+    assert text.count("Careful") == (root / "ways" / "comparison.md").read_text().count("Careful")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"metrics": 1, "controls": {}, "rows": {}, "protocol": {}}', "NaN"]
+)
+@pytest.mark.parametrize("name", ["metrics.json", "facts.json"])
+def test_a_damaged_file_takes_out_its_run_alone(tmp_path, wide, capsys, name, text):
+    file, root = finished_grid(tmp_path)
+    (root / "ways" / "a-seed1-00000000" / name).write_text(text)
+    assert compare(file, root=root) == 1
+    assert re.search(rf"missing: a-seed1: finished, but .*{name} is gone or damaged; remove", capsys.readouterr().out)
+    assert [arm["seeds"] for arm in comparison(root)["arms"]] == [[0], [0, 1], [0, 1]]
+
+
+def test_a_score_that_is_no_number_takes_out_its_run_alone(tmp_path, wide, capsys, monkeypatch):
+    monkeypatch.setitem(SCORES, "b", {0: 0.3, 1: float("nan")})
+    file, root = finished_grid(tmp_path)
+    assert compare(file, root=root) == 1
+    assert "missing: b-seed1" in capsys.readouterr().out
+
+
+def test_damaged_clips_are_left_out_of_the_picture(tmp_path, wide, capsys):
+    file, root = finished_grid(tmp_path)
+    (root / "ways" / "a-seed0-00000000" / "samples" / "clips.safetensors").write_bytes(b"xx")
+    assert compare(file, root=root) == 0
+    assert "not in the picture:" in capsys.readouterr().out
+    assert (root / "ways" / "comparison.png").is_file()
+
+
+def test_out_that_is_a_file_is_refused(tmp_path):
+    file, root = finished_grid(tmp_path)
+    with pytest.raises(UsageError, match="--out is .*base.yaml is a file"):
+        compare(file, root=root, out=tmp_path / "base.yaml")
 
 
 def test_unequal_sizes_are_warned_of(tmp_path, wide, capsys):
@@ -77,7 +136,7 @@ def test_missing_runs_are_listed_and_the_grid_is_unfinished(tmp_path, wide, caps
     assert set(page["missing"]) == {"b-seed1", "c-seed0", "c-seed1"}
     text = capsys.readouterr().out
     assert "missing: b-seed1: pending at step 0 of 0" in text
-    assert "3 of 6 runs are missing" in text
+    assert f"3 of 6 runs are missing; hallo3 ablate {file} --root {root} goes on with them" in text
 
 
 def test_nothing_finished_writes_nothing(tmp_path, capsys):
@@ -124,3 +183,12 @@ def test_no_number_is_cut_off_at_any_width(tmp_path, monkeypatch, capsys, width)
         assert words in text
     above = text[: text.index("a: 2 seeds" if width == 80 else "a beats")]
     assert max(map(len, above.splitlines())) <= width
+
+
+def test_one_is_singular(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    file, root = finished_grid(tmp_path, seeds=[0], skip=("c-seed0",))
+    compare(file, root=root)
+    text = capsys.readouterr().out
+    assert "a: 1 seed, 6 clips" in text
+    assert "1 of 3 runs is missing" in text

@@ -45,6 +45,17 @@ def test_all_finish_and_finished_ones_never_run_again(tmp_path):
     assert RunFolder(tmp_path / "d").metrics() == {"steps": 3}
 
 
+def test_a_finished_run_without_its_scores_is_tested_again(tmp_path):
+    assert launched([job(tmp_path, "a")])[0] == 0
+    (tmp_path / "a" / "metrics.json").unlink()
+    unasked, asked = job(tmp_path, "a"), job(tmp_path, "a")
+    asked.config = {**asked.config, "run": {"evaluate": True}}
+    assert launched([unasked])[0] == 0
+    assert starts(tmp_path, "a") == 1
+    assert launched([asked])[0] == 0
+    assert starts(tmp_path, "a") == 2
+
+
 def test_one_failure_stops_nothing_and_is_said_once_with_its_last_line(tmp_path):
     code, text = launched(
         [job(tmp_path, "bad", fails_at=2), job(tmp_path, "worse", crashes_at=1), job(tmp_path, "good")]
