@@ -82,11 +82,18 @@ def _ours(arguments: list[str]) -> int:
 
 
 def _synthesize(out: Path, channels: int, patch: int, **takes: int | float | None) -> int:
-    from datamodules.synthetic.autoencoder import fit_autoencoder
-    from datamodules.synthetic.write import synthesize
+    from datamodules.synthetic.autoencoder import check_autoencoder, fit_autoencoder
+    from datamodules.synthetic.write import checked, synthesize
 
-    synthesize(out, **takes)  # type: ignore[arg-type]
-    fit_autoencoder(out, patch=patch, channels=channels)
+    try:
+        check_autoencoder(out, checked(**takes), patch=patch, channels=channels)  # type: ignore[arg-type]
+        synthesize(out, **takes)  # type: ignore[arg-type]
+        fit_autoencoder(out, patch=patch, channels=channels)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {out}: {error.strerror}; give a folder that you may write to, on a disk with room, "
+            "and the same command goes on from what is there"
+        ) from error
     return 0
 
 

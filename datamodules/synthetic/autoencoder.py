@@ -1,25 +1,71 @@
 """The tiny video autoencoder, fitted to the shards it will read."""
 
+import json
+import math
 from pathlib import Path
 
 import torch
 from einops import rearrange
 
 from datamodules.index import open_index
+from datamodules.synthetic.write import Arguments
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.geometry import FRAMES_PER_LATENT
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from hallo3_lightning.model.frozen import signed
 
 FOLDER = "autoencoder"
 """Beside the shards: <dataset>/autoencoder."""
 
+FITTED_TAKES = 300
 
-def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: int = 300) -> Path:
+
+def check_autoencoder(dataset: Path, made: Arguments, patch: int, channels: int) -> None:
+    """Raise a UsageError if takes so made cannot be encoded so, or if the data set has another autoencoder.
+
+    To be asked before anything is rendered. patch: pixels a side.
+    """
+    for name, count in {"patch": patch, "channels": channels}.items():
+        if count < 1:
+            raise UsageError(f"--{name} is {count}; expected 1 or more")
+    if made.size % (2 * patch):
+        raise UsageError(
+            f"--size is {made.size} and --patch {patch}; expected a size that {2 * patch} divides, such as "
+            f"{2 * patch * math.ceil(made.size / (2 * patch))}: the network takes latents in patches of 2 x 2"
+        )
+    blocks = min(made.takes, FITTED_TAKES) * math.ceil(made.frames / FRAMES_PER_LATENT) * (made.size // patch) ** 2
+    most = min(blocks, FRAMES_PER_LATENT * 3 * patch**2)
+    if channels > most:
+        raise UsageError(
+            f"--channels is {channels}; expected at most {most}: the takes have {blocks} blocks of "
+            f"{FRAMES_PER_LATENT} frames x 3 colours x {patch} x {patch} pixels"
+        )
+    made_with = _made_with(dataset / FOLDER)
+    wanted = {"patch": patch, "channels": channels}
+    if made_with not in (None, wanted):
+        there, asked = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (made_with or {}, wanted))
+        raise UsageError(
+            f"{dataset / FOLDER} was made with {there}, asked for was {asked}; "
+            "choose another folder, or remove this one to fit it anew"
+        )
+
+
+def _made_with(folder: Path) -> dict[str, int] | None:
+    """The arguments of the autoencoder there; None if there is none, or its writing was cut short."""
+    config = folder / "config.json"
+    try:
+        return dict(json.loads(config.read_text())) if config.is_file() else None
+    except ValueError:
+        return None
+
+
+def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: int = FITTED_TAKES) -> Path:
     """Fit the patch transform to the first training takes and write it beside them; an earlier one is kept.
 
     Returns its folder.
     """
     folder = dataset / FOLDER
-    if (folder / "config.json").is_file():
+    if _made_with(folder) is not None:
         return folder
     index = open_index(dataset / "train")
     clips = [signed(_frames(index.read(i).video)) for i in range(min(takes, len(index)))]

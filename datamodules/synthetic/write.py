@@ -28,7 +28,7 @@ MANIFEST = "dataset.json"
 
 
 @dataclass(frozen=True)
-class _Arguments:
+class Arguments:
     """What the bytes of a data set depend on."""
 
     takes: int
@@ -44,13 +44,17 @@ class _Arguments:
         least = {"takes": 1, "held_out": 1, "frames": 1, "size": 16, "seed": 0}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
-                raise UsageError(f"--{name} is {getattr(self, name)}; it must be at least {smallest}")
+                raise UsageError(f"--{_option(name)} is {getattr(self, name)}; it must be at least {smallest}")
         if max(self.takes, self.held_out) > HELD_OUT_FROM:
             raise UsageError(
-                f"--takes and --held_out can be at most {HELD_OUT_FROM}, got {self.takes}, {self.held_out}"
+                f"--takes and --held-out can be at most {HELD_OUT_FROM}, got {self.takes}, {self.held_out}"
             )
         if not 0 <= self.yaw_max <= 1.5:
-            raise UsageError(f"--yaw_max is {self.yaw_max}; it is an angle in radians between 0 and 1.5 (profile)")
+            raise UsageError(f"--yaw-max is {self.yaw_max}; it is an angle in radians between 0 and 1.5 (profile)")
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ class _Shard:
     split: str
     first: int
     last: int
+
+
+def checked(
+    takes: int, held_out: int, frames: int, size: int, seed: int, yaw_max: float, workers: int | None = None
+) -> Arguments:
+    """The arguments of `synthesize`; raises a UsageError for what cannot be rendered."""
+    arguments = Arguments(takes, held_out, frames, size, seed, yaw_max)
+    arguments.check()
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers is {workers}; expected 1 or more")
+    return arguments
 
 
 def synthesize(
@@ -82,8 +97,7 @@ def synthesize(
     folder made with other arguments is refused.
     """
     out = Path(out)
-    arguments = _Arguments(takes, held_out, frames, size, seed, yaw_max)
-    arguments.check()
+    arguments = checked(takes, held_out, frames, size, seed, yaw_max, workers)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
         _claim(out, arguments)
@@ -103,7 +117,7 @@ def _shards(out: Path, split: str, start: int, takes: int) -> Iterator[_Shard]:
         yield _Shard(out / split / f"{split}-{number:05d}.tar", split, first, last)
 
 
-def _write_all(shards: list[_Shard], arguments: _Arguments, workers: int) -> None:
+def _write_all(shards: list[_Shard], arguments: Arguments, workers: int) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         takes = sum(shard.last - shard.first for shard in shards)
@@ -112,7 +126,7 @@ def _write_all(shards: list[_Shard], arguments: _Arguments, workers: int) -> Non
             progress.advance(task, shard.last - shard.first)
 
 
-def _written(shards: list[_Shard], arguments: _Arguments, workers: int) -> Iterator[_Shard]:
+def _written(shards: list[_Shard], arguments: Arguments, workers: int) -> Iterator[_Shard]:
     """Write the shards, and yield each when it is there."""
     if workers == 1:
         yield from (_write(shard, arguments) for shard in shards)
@@ -123,7 +137,7 @@ def _written(shards: list[_Shard], arguments: _Arguments, workers: int) -> Itera
         yield from pool.map(_write, shards, [arguments] * len(shards))
 
 
-def _write(shard: _Shard, arguments: _Arguments) -> _Shard:
+def _write(shard: _Shard, arguments: Arguments) -> _Shard:
     from datamodules.shards import write_shard
     from datamodules.synthetic.take import make_take
 
@@ -158,7 +172,7 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _claim(out: Path, arguments: _Arguments) -> None:
+def _claim(out: Path, arguments: Arguments) -> None:
     """Write down what the folder is made with, or check it against what it was made with."""
     manifest = out / MANIFEST
     if not manifest.exists():
@@ -169,7 +183,7 @@ def _claim(out: Path, arguments: _Arguments) -> None:
     made_with = json.loads(manifest.read_text())["arguments"]
     wanted = asdict(arguments)
     differing = [
-        f"{name} {made_with.get(name)} there, {wanted.get(name)} asked for"
+        f"{_option(name)} {made_with.get(name)} there, {wanted.get(name)} asked for"
         for name in sorted(made_with.keys() | wanted.keys())
         if made_with.get(name) != wanted.get(name)
     ]
@@ -180,7 +194,7 @@ def _claim(out: Path, arguments: _Arguments) -> None:
         )
 
 
-def _finish(out: Path, arguments: _Arguments) -> None:
+def _finish(out: Path, arguments: Arguments) -> None:
     """Index both splits, and write down the fingerprint of all their bytes."""
     from datamodules.index import open_index
 

@@ -68,9 +68,20 @@ def test_folder_with_other_shards_is_left_alone(tmp_path):
         synthesize(tmp_path, **SMALL, workers=1)
 
 
-@pytest.mark.parametrize("wrong", [{"takes": 0}, {"size": 8}, {"yaw_max": 2.0}, {"takes": 2_000_000}])
-def test_impossible_arguments_are_refused(tmp_path, wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"takes": 0}, "--takes is 0; it must be at least 1"),
+        ({"held_out": 0}, "--held-out is 0; it must be at least 1"),
+        ({"size": 8}, "--size is 8; it must be at least 16"),
+        ({"yaw_max": 2.0}, "--yaw-max is 2.0; it is an angle"),
+        ({"takes": 2_000_000}, "--takes and --held-out can be at most 1000000, got 2000000, 3"),
+        ({"workers": 0}, "--workers is 0; expected 1 or more"),
+        ({"workers": -1}, "--workers is -1; expected 1 or more"),
+    ],
+)
+def test_impossible_arguments_are_refused(tmp_path, wrong, message):
+    with pytest.raises(UsageError, match=message):
         synthesize(tmp_path / "heads", **SMALL | wrong)
     assert not (tmp_path / "heads").exists()
 
