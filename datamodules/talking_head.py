@@ -83,6 +83,14 @@ class TalkingHead(LightningDataModule):
         return hashlib.blake2b(f"{self.train_index.digest}/{self.seed}".encode(), digest_size=8).hexdigest()
 
     @property
+    def data_fingerprint(self) -> str:
+        """Of the bytes of both splits, as `hallo3 synthesize` writes it into dataset.json; "none" for an absent split."""
+        return "-".join(
+            index().digest if self._folder(split).is_dir() else "none"
+            for split, index in (("train", lambda: self.train_index), ("held_out", lambda: self.held_out_index))
+        )
+
+    @property
     def num_test_clips(self) -> int:
         """Held-out clips that a test generates."""
         return len(self.held_out_index) if self.test_clips is None else min(self.test_clips, len(self.held_out_index))

@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -92,6 +93,19 @@ def test_other_data_or_seed_cannot_be_resumed(heads):
     other.load_state_dict(state)
     with pytest.raises(UsageError, match="same data and seed"):
         other.train_dataloader()
+
+
+def test_data_fingerprint_is_that_of_the_data_set_and_knows_both_splits(heads, tmp_path):
+    whole = data(heads).data_fingerprint
+    assert (
+        whole == json.loads((heads / "dataset.json").read_text())["fingerprint"] == data(heads, seed=1).data_fingerprint
+    )
+    train, held_out = whole.split("-")
+    (tmp_path / "held_out").symlink_to(heads / "held_out")
+    assert data(tmp_path).data_fingerprint == f"none-{held_out}"
+    (tmp_path / "train").symlink_to(heads / "held_out")
+    assert data(tmp_path).data_fingerprint == f"{held_out}-{held_out}"
+    assert train != held_out
 
 
 def test_held_out_clips_come_once_in_order(heads):
