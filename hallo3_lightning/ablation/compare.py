@@ -1,14 +1,11 @@
 """One table of a grid's results: arms as rows, mean and spread over seeds, the control and the ceiling below them."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,12 +13,9 @@ from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.places import ROOT, check_folder, command
 from hallo3_lightning.ablation.results import CEILING, Result, check_comparable, collect, compared
 from hallo3_lightning.ablation.runs import write_atomically
-from hallo3_lightning.ablation.status import duration
+from hallo3_lightning.ablation.status import duration, page_console
 
 FACTS = ("seeds", "clips", "trainable parameters", "steps", "time")
-
-WIDTH = 150
-"""Columns of the table where it goes into a file or a pipe."""
 
 CLEAR = 2.0
 """Standard errors under which a difference is taken for noise."""
@@ -39,7 +33,7 @@ def compare(grid: Path, *, root: Path = ROOT, out: Path | None = None) -> int:
         check_folder("--out", out)
     ways = read(grid)
     results, missing = collect(ways, root)
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
+    console = page_console()
     if results:
         check_comparable(results)
         comparison = compared(ways, results, missing)

@@ -20,7 +20,7 @@ from hallo3_lightning.ablation.estimate import time_left
 from hallo3_lightning.ablation.grid import Grid, Run, read
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
-from hallo3_lightning.ablation.status import Row, counted, duration, table
+from hallo3_lightning.ablation.status import Row, counted, duration, page_console, table
 from hallo3_lightning.errors import UsageError
 
 POLL_S = 0.5
@@ -50,12 +50,12 @@ def ablate(
         raise UsageError(f"parallel is {parallel}; expected 1 or more")
     check_folder("--root", root)
     page = read(grid)
-    console = Console()
+    console = page_console()
     selected = page.runs(only, seeds)
     with console.status(f"resolving {len(selected)} configs"):
         jobs = plan(page, selected, root)
     if dry_run:
-        console.print(table([_row(job, waiting="would run") for job in jobs], page.question))
+        console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
         return 0
     own = {run.name for run in selected}
     write_places(
@@ -190,6 +190,8 @@ class Launcher:
     def _line(self, job: Job) -> str:
         now = job.status
         parts = [f"{job.name}: {_state(job)}"]
+        if _state(job) == "starting":  # the numbers are those of an earlier start
+            return f"{parts[0]}; {time_left(self.jobs, self.parallel)}"
         parts += [f"step {now.step}/{now.max_steps}"] if now.step else []
         parts += [f"{now.samples_per_s:.1f} samples/s"] if now.samples_per_s is not None else []
         parts += [f"loss {now.loss:.4f}"] if now.loss is not None else []
@@ -197,22 +199,42 @@ class Launcher:
 
     def _table(self) -> Table:
         caption = f"{counted(job.status for job in self.jobs)}; {time_left(self.jobs, self.parallel)}"
-        return table([_row(job) for job in self.jobs], self.title, caption)
+        return table([_row(job) for job in self.jobs], self.title, caption, self.console.width)
 
 
 def _row(job: Job, waiting: str = "") -> Row:
     status = job.status if job.stage != "waiting" else job.folder.status()
     note = {"waiting": waiting, "theirs": "run by another launcher", "failed": job.error}.get(job.stage, "")
+    note = "testing" if _tests(job) else note
     if job.stage == "waiting" and job.needs is not None and not job.needs.done:
         note = f"{waiting} after {job.needs.name}".strip()
     return Row(job.name, status, "" if status.state == "finished" else note)
 
 
 def _state(job: Job) -> str:
-    """The word for it in a line: what we know before the run itself has said anything."""
-    if job.stage == "ours" and job.status.state != "running":
+    """The word for it in a line: what we know before the run itself has said anything, and after its last step."""
+    if _tests(job):
+        return "testing"
+    if job.stage == "ours" and job.status.state == "finished":
+        return "finished"
+    if job.stage == "ours" and (job.status.state != "running" or not _has_spoken(job)):
         return "starting"
     return {"waiting": "waiting", "failed": "failed", "finished": "finished"}.get(job.stage, "running")
+
+
+def _tests(job: Job) -> bool:
+    """Whether its process goes on after the last step: then it is scoring what it has learned.
+
+    A run that comes back to its test says nothing before the end; that it has left its imports behind shows in its lock.
+    """
+    now = job.status
+    trained = 0 < now.max_steps <= now.step and now.state != "finished"
+    return trained and job.stage in ("ours", "theirs") and (_has_spoken(job) or job.folder.is_locked())
+
+
+def _has_spoken(job: Job) -> bool:
+    """Whether its status is of this start and not of an earlier one."""
+    return job.status.updated >= job.started_at
 
 
 def _cores() -> int:

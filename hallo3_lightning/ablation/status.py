@@ -1,15 +1,19 @@
 """Where every run of a grid stands, from the runs' own files."""
 
+import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import ROOT, ancestors, places
@@ -23,6 +27,13 @@ COLOURS: dict[State, str] = {
     "finished": "green",
 }
 HEADINGS = ("run", "state", "step", "samples/s", "loss", "time", "seen", "note")
+ALWAYS = ("run", "state")
+FOLDING = {"run": 24, "note": 20}
+"""Columns that may go over several lines, and the width that they keep."""
+SPARE = ("seen", "samples/s", "time")
+"""Columns to do without where the width is too small, in this order."""
+WIDTH = 150
+"""Columns of a table where it goes into a file or a pipe."""
 UNSURE = ("running", "stopped")
 """States of which one wants to know when the run was last heard of."""
 NEVER = Status("pending")
@@ -45,23 +56,50 @@ def status(grid: Path, *, root: Path = ROOT) -> int:
         Row(place.run.name, place.folder.status()) if place.folder else Row(place.run.name, NEVER, "not launched")
         for place in places(page, root)
     ]
-    console = Console()
-    console.print(table(rows, page.question))
+    console = page_console()
+    console.print(table(rows, page.question, width=console.width))
     console.print(counted(row.status for row in rows))
     return 0
 
 
-def table(rows: Iterable[Row], title: str, caption: str = "") -> Table:
-    """State, step, speed, loss and age of each run; a column of which nothing is known is left out."""
+def page_console() -> Console:
+    """The terminal, or a page of WIDTH columns where output goes into a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
+
+
+def table(rows: Iterable[Row], title: str, caption: str = "", width: int = WIDTH) -> Table:
+    """State, step, speed, loss and age of each run; a column of which nothing is known is left out.
+
+    Where the width is too small, names and notes go over several lines, and after them the SPARE columns go.
+    """
     page = Table(title=title or None, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
-    cells = [_cells(row) for row in rows]
-    known = [i for i in range(len(HEADINGS)) if i < 2 or any(line[i] for line in cells)]
-    for i in known:
-        text = HEADINGS[i] in ("run", "state", "note")
-        page.add_column(HEADINGS[i], justify="left" if text else "right", no_wrap=HEADINGS[i] != "note")
-    for line in cells:
-        page.add_row(*(line[i] for i in known))
+    lines = [dict(zip(HEADINGS, _cells(row), strict=True)) for row in rows]
+    known = [heading for heading in HEADINGS if heading in ALWAYS or any(line[heading] for line in lines)]
+    for heading in _fitting(known, lines, width):
+        folds = heading in FOLDING
+        page.add_column(
+            heading,
+            justify="left" if folds or heading == "state" else "right",
+            no_wrap=not folds,
+            overflow="fold",
+        )
+    for line in lines:
+        page.add_row(*(line[str(column.header)] for column in page.columns))
     return page
+
+
+def _fitting(headings: Sequence[str], lines: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The headings without as many of the spare ones as it takes for the rest to stand in one line each."""
+    widest = {
+        heading: max(cell_len(heading), *(Text.from_markup(line[heading]).cell_len for line in lines), 0)
+        for heading in headings
+    }
+    needed = {heading: min(widest[heading], FOLDING.get(heading, widest[heading])) + 2 for heading in headings}
+    kept = list(headings)
+    for spare in SPARE:
+        if spare in kept and sum(needed[heading] for heading in kept) > width:
+            kept.remove(spare)
+    return kept
 
 
 def counted(statuses: Iterable[Status]) -> str:
@@ -84,7 +122,7 @@ def _cells(row: Row) -> list[str]:
     now = row.status
     started = now.state != "pending" or now.updated
     return [
-        row.name,
+        escape(row.name),
         f"[{COLOURS[now.state]}]{now.state}[/]",
         f"{now.step}/{now.max_steps}" if now.max_steps else "",
         "" if now.samples_per_s is None else f"{now.samples_per_s:.1f}",

@@ -29,5 +29,9 @@ with folder.locked():
             sys.exit("KeyError: 'no such [key]'")
         checkpoint.write_text(str(step))
         folder.record(Status("running", step, steps, 1 / step, 8 / how["step_s"], time.monotonic() - begin))
+    time.sleep(how.get("test_s", 0.0))
+    if how.get("fails_test") and not done:
+        folder.record(Status("failed", steps, steps, error="RuntimeError: no scores"))
+        sys.exit(1)
     (folder.path / "metrics.json").write_text(json.dumps({"steps": steps}))
     folder.record(Status("finished", steps, steps, 1 / steps, 8 / how["step_s"], time.monotonic() - begin))

@@ -164,3 +164,19 @@ def test_lines_are_few_where_output_is_no_terminal(tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("a: ")]
     assert 2 <= len(lines) <= 4
     assert "finished" in lines[-1]
+
+
+def states(text: str) -> list[str]:
+    return [line.split(": ")[1].split(";")[0].split(",")[0] for line in text.splitlines() if line.startswith("a: ")]
+
+
+def test_a_run_after_its_last_step_is_testing_also_when_it_comes_back_to_that(tmp_path):
+    how = {"steps": 6, "test_s": 0.5, "import_s": 0.3, "fails_test": True}
+    code, text = launched([job(tmp_path, "a", **how)])
+    assert code == 1
+    assert [state for state in states(text) if state != "running"] == ["starting", "testing", "failed"]
+    assert "a: testing, step 6/6" in text
+    code, text = launched([job(tmp_path, "a", **how)])
+    assert code == 0
+    assert states(text) == ["starting", "testing", "finished"]
+    assert "starting, step" not in text  # what an earlier start had reached

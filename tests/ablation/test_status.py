@@ -5,9 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-from finished import finished_grid
+import pytest
+from finished import finished_grid, grid_file
 
 from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.places import write_places
 from hallo3_lightning.ablation.runs import RunFolder, Status
 from hallo3_lightning.ablation.status import duration, status
 
@@ -24,6 +26,41 @@ def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
     for words in ("stopped", "120/500", "33.3", "0.3000", "RuntimeError: loss is [nan]", "Which way?"):
         assert words in text
     assert "1 pending, 1 stopped, 1 failed, 3 finished" in text
+
+
+LONG = {"model.audio": ["a", "b", "c"], "model.motion_frames": [100], "optimizer.learning_rate": [0.0001]}
+
+
+@pytest.mark.parametrize("width", [80, 100, 150])
+def test_what_matters_is_never_cut_off(tmp_path, monkeypatch, capsys, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    file, root = grid_file(tmp_path, axes=LONG, baseline=None, seeds=[0]), tmp_path / "runs"
+    grid = read(file)
+    folders = {run.name: grid.folder(root) / f"{run.name}-00000000" for run in grid.runs()}
+    write_places(grid, root, folders, [])
+    for step, folder in zip((11111, 22222, 33333), map(RunFolder, folders.values()), strict=True):
+        folder.path.mkdir()
+        folder.record(Status("running", step, 100000, 0.6944 + step, 123.4, 12345.0))
+    failed = RunFolder(folders[grid.runs()[-1].name])
+    failed.record(Status("failed", 33333, 100000, 0.1, error="RuntimeError: loss is [nan] after many good steps"))
+    status(file, root=root)
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("11111/100000", "22222/100000", "11111.6944", "stopped", "failed", "a,motion_frames=1"):
+        assert words in text
+    assert ("samples/s" in text) == (width == 150)
+    assert ("3 h 25 min" in text) == (width > 80)
+
+
+def test_a_damaged_run_is_failed_and_the_rest_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    file, root = finished_grid(tmp_path)
+    (root / "ways" / "b-seed0-00000000" / "status.json").write_text("")
+    assert status(file, root=root) == 0
+    text = capsys.readouterr().out
+    assert "1 failed, 5 finished" in text
+    assert str(root / "ways" / "b-seed0-00000000" / "status.json") in text
 
 
 def test_a_hundred_runs_in_less_than_a_second_and_a_half(tmp_path):
