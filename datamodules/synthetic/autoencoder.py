@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
 
 from datamodules.index import open_index
 from datamodules.synthetic.write import Arguments
@@ -69,7 +70,11 @@ def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: in
         return folder
     index = open_index(dataset / "train")
     clips = [signed(_frames(index.read(i).video)) for i in range(min(takes, len(index)))]
-    PatchAutoencoder.fit(clips, patch, channels).save(folder)
+    fitted = PatchAutoencoder.fit(clips, patch, channels)
+    try:
+        fitted.save(folder)
+    except SafetensorError as error:  # what safetensors makes of an OSError
+        raise UsageError(f"cannot write {folder}: {error}; make room there or choose another folder") from error
     return folder
 
 

@@ -78,6 +78,13 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys, place)
     assert f"cannot write {tmp_path / place}: " in said(capsys, tmp_path / place, *SMALL)
 
 
+def test_an_autoencoder_that_cannot_be_written_is_one_sentence(made, capsys):
+    (made / FOLDER / "config.json").unlink()
+    (made / FOLDER / "model.safetensors").unlink()
+    (made / FOLDER / "model.safetensors").mkdir()
+    assert f"cannot write {made / FOLDER}: " in said(capsys, made, *SMALL, "--channels=6")
+
+
 def test_a_full_disk_is_one_sentence(tmp_path, capsys):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "train-00000.partial").symlink_to("/dev/full")
