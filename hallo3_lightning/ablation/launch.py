@@ -79,9 +79,20 @@ def plan(grid: Grid, selected: Sequence[Run], root: Path) -> list[Job]:
             "run.evaluate": True,
         }
         config = runs.resolve(grid.base, {**run.overrides, **placing})
+        _check_ancestor(grid, config)
         folder = runs.named(config, root=grid.folder(root), name=run.arm.name)
         ordered.append(Job(run.name, folder, config, needs=_ancestor(config, root, jobs)))
     return [*jobs.values(), *ordered]
+
+
+def _check_ancestor(grid: Grid, config: Mapping[str, Any]) -> None:
+    """Configs name what they start from as seen from the project's folder: said here, where somebody is elsewhere."""
+    lost = next((file for file in runs.ancestor(config) or [] if not Path(file).is_file()), None)
+    if lost is None:
+        return
+    homes = [folder for folder in grid.path.resolve().parents if (folder / lost).is_file()]
+    do = f"run this from {homes[0]}" if homes else "run this from the folder above experiments/, or mend its name"
+    raise UsageError(f"{grid.path} starts from {lost}, which is not in {Path.cwd()}; {do}")
 
 
 def _ancestor(config: Mapping[str, Any], root: Path, jobs: dict[Path, Job]) -> Job | None:

@@ -32,6 +32,8 @@ FOLDING = {"run": 24, "note": 20}
 """Columns that may go over several lines, and the width that they keep."""
 SPARE = ("seen", "samples/s", "time")
 """Columns to do without where the width is too small, in this order."""
+AROUND = 3
+"""What a column takes beside its text: padding and the line to the next; one more for the table."""
 WIDTH = 150
 """Columns of a table where it goes into a file or a pipe."""
 UNSURE = ("running", "stopped")
@@ -94,10 +96,10 @@ def _fitting(headings: Sequence[str], lines: Sequence[Mapping[str, str]], width:
         heading: max(cell_len(heading), *(Text.from_markup(line[heading]).cell_len for line in lines), 0)
         for heading in headings
     }
-    needed = {heading: min(widest[heading], FOLDING.get(heading, widest[heading])) + 2 for heading in headings}
+    needed = {heading: min(widest[heading], FOLDING.get(heading, widest[heading])) + AROUND for heading in headings}
     kept = list(headings)
     for spare in SPARE:
-        if spare in kept and sum(needed[heading] for heading in kept) > width:
+        if spare in kept and sum(needed[heading] for heading in kept) + 1 > width:
             kept.remove(spare)
     return kept
 

@@ -88,5 +88,9 @@ def finished_grid(
                 "parameters": {"a": 1100, "b": 1050, "c": 1005}.get(run.arm.name, 1000),
                 **(odd or {}).get(run.name, {}),
             }
-            finish(RunFolder(grid.folder(root) / f"{run.name}-00000000"), SCORES[run.arm.name][run.seed], **how)
+            finish(
+                RunFolder(grid.folder(root) / f"{run.name}-00000000"),
+                SCORES[run.arm.name.split(",")[0]][run.seed],
+                **how,
+            )
     return file, root

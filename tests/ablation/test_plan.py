@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from hallo3_lightning.ablation.grid import read
-from hallo3_lightning.ablation.launch import plan
+from hallo3_lightning.ablation.launch import ablate, plan
 from hallo3_lightning.ablation.runs import ancestor_run
+from hallo3_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +27,17 @@ def test_demo_runs_share_one_ancestor_and_have_folders_of_their_own(monkeypatch,
     for job in arms:  # where the run itself will look for what it starts from
         assert ancestor_run(job.config).path == first.folder.path
     assert not list(tmp_path.iterdir())
+
+
+def test_from_another_folder_it_says_where_to_go(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    grid = read(ROOT / "experiments" / "grids" / "demo.yaml")
+    with pytest.raises(UsageError, match=r"starts from experiments/tiny/identity.yaml, which is not in") as caught:
+        plan(grid, grid.runs(only=["adaln"], seeds=[1]), tmp_path / "runs")
+    assert str(caught.value).endswith(f"run this from {ROOT}")
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--root is .*file is a file; name a folder"):
+        ablate(ROOT / "experiments" / "grids" / "demo.yaml", root=tmp_path / "file")

@@ -31,7 +31,7 @@ def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
 LONG = {"model.audio": ["a", "b", "c"], "model.motion_frames": [100], "optimizer.learning_rate": [0.0001]}
 
 
-@pytest.mark.parametrize("width", [80, 100, 150])
+@pytest.mark.parametrize("width", [80, 110, 150])
 def test_what_matters_is_never_cut_off(tmp_path, monkeypatch, capsys, width):
     monkeypatch.setenv("COLUMNS", str(width))
     file, root = grid_file(tmp_path, axes=LONG, baseline=None, seeds=[0]), tmp_path / "runs"
@@ -89,3 +89,16 @@ def test_a_hundred_runs_in_less_than_a_second_and_a_half(tmp_path):
 
 def test_durations():
     assert [duration(s) for s in (4.6, 200, 7500)] == ["5 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_a_name_that_has_room_stands_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    file, root = finished_grid(
+        tmp_path, seeds=[0], axes={"model.audio": ["a", "b", "c"], "model.motion_frames": [4]}, baseline=None
+    )
+    for folder in (root / "ways").glob("*-seed0-*"):
+        RunFolder(folder).record(Status("running", 1111, 2000, 0.69, 12.3, 21.0))
+    status(file, root=root)
+    text = capsys.readouterr().out
+    assert "a,motion_frames=4-seed0 " in text
+    assert "seen" not in text
