@@ -86,7 +86,7 @@ def _synthesize(out: Path, channels: int, patch: int, **takes: int | float | Non
     from datamodules.synthetic.write import checked, synthesize
 
     try:
-        check_autoencoder(out, checked(**takes), patch=patch, channels=channels)  # type: ignore[arg-type]
+        check_autoencoder(checked(**takes), patch=patch, channels=channels)  # type: ignore[arg-type]
         synthesize(out, **takes)  # type: ignore[arg-type]
         fit_autoencoder(out, patch=patch, channels=channels)
     except OSError as error:

@@ -21,10 +21,10 @@ FOLDER = "autoencoder"
 FITTED_TAKES = 300
 
 
-def check_autoencoder(dataset: Path, made: Arguments, patch: int, channels: int) -> None:
-    """Raise a UsageError if takes so made cannot be encoded so, or if the data set has another autoencoder.
+def check_autoencoder(made: Arguments, patch: int, channels: int) -> None:
+    """Raise a UsageError if takes so made cannot be encoded so; to be asked before any is rendered.
 
-    To be asked before anything is rendered. patch: pixels a side.
+    patch: pixels a side.
     """
     for name, count in {"patch": patch, "channels": channels}.items():
         if count < 1:
@@ -41,14 +41,6 @@ def check_autoencoder(dataset: Path, made: Arguments, patch: int, channels: int)
             f"--channels is {channels}; expected at most {most}: the takes have {blocks} blocks of "
             f"{FRAMES_PER_LATENT} frames x 3 colours x {patch} x {patch} pixels"
         )
-    made_with = _made_with(dataset / FOLDER)
-    wanted = {"patch": patch, "channels": channels}
-    if made_with not in (None, wanted):
-        there, asked = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (made_with or {}, wanted))
-        raise UsageError(
-            f"{dataset / FOLDER} was made with {there}, asked for was {asked}; "
-            "choose another folder, or remove this one to fit it anew"
-        )
 
 
 def _made_with(folder: Path) -> dict[str, int] | None:
@@ -63,11 +55,18 @@ def _made_with(folder: Path) -> dict[str, int] | None:
 def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: int = FITTED_TAKES) -> Path:
     """Fit the patch transform to the first training takes and write it beside them; an earlier one is kept.
 
-    Returns its folder.
+    Returns its folder. Raises UsageError if an earlier one is of another patch or of other channels.
     """
     folder = dataset / FOLDER
-    if _made_with(folder) is not None:
+    made_with, wanted = _made_with(folder), {"patch": patch, "channels": channels}
+    if made_with == wanted:
         return folder
+    if made_with is not None:
+        there, asked = (", ".join(f"{name} {count}" for name, count in one.items()) for one in (made_with, wanted))
+        raise UsageError(
+            f"{folder} was made with {there}, asked for was {asked}; choose another folder, or remove this one to fit "
+            "it anew"
+        )
     index = open_index(dataset / "train")
     clips = [signed(_frames(index.read(i).video)) for i in range(min(takes, len(index)))]
     fitted = PatchAutoencoder.fit(clips, patch, channels)
