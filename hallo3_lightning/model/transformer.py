@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -31,6 +32,8 @@ class Backbone:
         latent_frames: T, of the table of learned positions.
         learned_positions: whether a learned table is added to text and video tokens.
         rotary: whether queries and keys of the video are rotated.
+        rotary_dtype: precision of the rotary tables and of the turning; the published model, cast to bfloat16 as a
+            whole, has bfloat16 tables.
         norm_eps: epsilon of the norms of blocks and of the last norm over the sequence.
         attention_norm_eps: epsilon of the norms of queries and keys.
         output_norm_eps: epsilon of the norm before the output (Hallo3 1e-6, diffusers 1e-5).
@@ -48,6 +51,7 @@ class Backbone:
     latent_frames: int = 13
     learned_positions: bool = True
     rotary: bool = True
+    rotary_dtype: Literal["float32", "bfloat16"] = "float32"
     norm_eps: float = 1e-5
     attention_norm_eps: float = 1e-6
     output_norm_eps: float = 1e-6
@@ -144,7 +148,9 @@ class Trunk(nn.Module):
         if not self.backbone.rotary:
             return None
         _, frames, _, height, width = latents.shape
-        return rotary_3d(frames, height // PATCH, width // PATCH, self.backbone.head_dim, latents.device)
+        table = rotary_3d(frames, height // PATCH, width // PATCH, self.backbone.head_dim, latents.device)
+        dtype = getattr(torch, self.backbone.rotary_dtype)
+        return Rotary(table.cos.to(dtype), table.sin.to(dtype))
 
 
 class Transformer(Trunk):

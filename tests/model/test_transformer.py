@@ -97,3 +97,10 @@ def test_a_clip_longer_than_the_position_table_is_refused():
 def test_a_head_width_that_cannot_be_split_is_refused():
     with pytest.raises(ValueError, match="multiple of 16"):
         rotary_3d(2, 2, 2, 24, torch.device("cpu"))
+
+
+def test_rotary_tables_in_bfloat16_are_an_option_and_round_alone():
+    plain, rounded = (tiny.nudged(tiny.denoiser(rotary_dtype=dtype)) for dtype in ("float32", "bfloat16"))
+    expected = tiny.predict(plain, tiny.batch())
+    error = (tiny.predict(rounded, tiny.batch()) - expected).abs().max() / expected.abs().max()
+    assert 1e-6 < error < 2e-2
