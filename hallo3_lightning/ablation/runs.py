@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -116,13 +116,12 @@ class RunFolder:
         file = self.path / "status.json"
         try:
             written = _read_json(file)
-        except ValueError:
+            status = Status("running" if self.is_locked() else "pending") if written is None else Status(**written)
+        except (ValueError, TypeError):
             return Status("failed", error=f"{file} is damaged; remove it, and the run goes on from its checkpoint")
-        if written is None:
-            return Status("running" if self.is_locked() else "pending")
-        if written["state"] == "running" and not self.is_locked():
-            written["state"] = "stopped"
-        return Status(**written)
+        if status.state == "running" and not self.is_locked():
+            return replace(status, state="stopped")
+        return status
 
     def record(self, status: Status) -> None:
         write_atomically(self.path / "status.json", json.dumps(asdict(status) | {"updated": time.time()}))
