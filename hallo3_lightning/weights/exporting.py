@@ -29,6 +29,8 @@ from hallo3_lightning.weights.source import DIFFUSERS_CLASS, DIFFUSERS_FILE
 
 Format = Literal["diffusers", "safetensors"]
 ADAPTERS = ".adapters."
+DIFFUSERS_ATTENTION_EPS = 1e-6
+"""Of the norms of queries and keys: a constant in diffusers' CogVideoXBlock."""
 
 
 def export_weights(
@@ -65,6 +67,8 @@ def export_weights(
             **origin,
             "dropped": left_out,
         }
+        if form == "diffusers" and (told := _other_epsilons(backbone)):
+            record["not_held_by_diffusers"] = told
         write_record(aside, record)
     return 0
 
@@ -89,6 +93,16 @@ def diffusers_config(size: Backbone) -> dict[str, Any]:
         "norm_eps": size.norm_eps,
         "use_rotary_positional_embeddings": size.rotary,
         "use_learned_positional_embeddings": size.learned_positions,
+    }
+
+
+def _other_epsilons(size: Backbone) -> dict[str, str]:
+    """The epsilons of ours that config.json has no place for: name -> what diffusers takes instead."""
+    theirs = {"output_norm_eps": size.norm_eps, "attention_norm_eps": DIFFUSERS_ATTENTION_EPS}
+    return {
+        name: f"{getattr(size, name)} in our network, {eps} in diffusers', which gives slightly other outputs"
+        for name, eps in theirs.items()
+        if getattr(size, name) != eps
     }
 
 

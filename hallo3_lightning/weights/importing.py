@@ -16,7 +16,9 @@ from hallo3_lightning.weights.rows import cut, cut_shape
 from hallo3_lightning.weights.sizes import Grid, backbone_of, check, complain, strategies_of
 from hallo3_lightning.weights.source import Source, opened
 
-PUBLISHED_OUTPUT_EPS, DIFFUSERS_EPS = 1e-6, 1e-5
+PUBLISHED_EPS, PUBLISHED_OUTPUT_EPS = 1e-5, 1e-6
+DIFFUSERS_EPS = 1e-5
+"""Of the norms of blocks, the last norm and the norm before the output, where a config.json says nothing."""
 
 
 def import_weights(source: Path, out: Path, latents: str | None = None, shard_bytes: int = SHARD_BYTES) -> int:
@@ -77,7 +79,25 @@ def _shape(source: Source, where: Cut) -> tuple[int, ...]:
 
 def _backbone(source: Source, shapes: dict[str, tuple[int, ...]], grid: Grid | None) -> Backbone:
     if source.kind != "diffusers":
-        return backbone_of(shapes, grid or Grid(), PUBLISHED_OUTPUT_EPS)
-    config = source.config
-    told = Grid(latent_frames(config["sample_frames"]), config["sample_height"], config["sample_width"])
-    return backbone_of(shapes, grid or told, config.get("norm_eps", DIFFUSERS_EPS))
+        return backbone_of(shapes, grid or Grid(), PUBLISHED_EPS, PUBLISHED_OUTPUT_EPS)
+    frames, height, width = (_count(source, f"sample_{axis}") for axis in ("frames", "height", "width"))
+    told = Grid(latent_frames(frames), height, width)
+    eps = source.config.get("norm_eps", DIFFUSERS_EPS)
+    if not isinstance(eps, float):
+        raise UsageError(f"'{source.path}': its config.json says norm_eps {eps!r} where we need a number such as 1e-5")
+    backbone = backbone_of(shapes, grid or told, eps, eps)
+    heads, head_dim = _count(source, "num_attention_heads"), _count(source, "attention_head_dim")
+    if (heads, head_dim) != (backbone.heads, backbone.head_dim):
+        raise UsageError(
+            f"'{source.path}': its config.json says {heads} heads of {head_dim}, but its weights are {backbone.width} "
+            f"wide and {backbone.heads} heads of {backbone.head_dim}; fetch the config.json that belongs to them"
+        )
+    return backbone
+
+
+def _count(source: Source, key: str) -> int:
+    number = source.config.get(key)
+    if type(number) is not int or number < 1:
+        says = f"says {key} {number!r} where we need" if key in source.config else f"does not say {key},"
+        raise UsageError(f"'{source.path}': its config.json {says} a whole number above 0; fetch it again")
+    return number

@@ -43,8 +43,8 @@ class Grid:
         return f"{self.frames}x{self.height}x{self.width}"
 
 
-def backbone_of(shapes: Shapes, grid: Grid, output_norm_eps: float) -> Backbone:
-    """Sizes of the transformer whose parameters have these shapes."""
+def backbone_of(shapes: Shapes, grid: Grid, norm_eps: float, output_norm_eps: float) -> Backbone:
+    """Sizes of the transformer whose parameters have these shapes; of its epsilons they say nothing."""
     width, channels = _shape(shapes, "transformer.patch_embed.proj.weight", 4)[:2]
     head_dim = _shape(shapes, "transformer.transformer_blocks.0.attn1.norm_q.weight", 1)[0]
     learned = "transformer.patch_embed.pos_embedding" in shapes
@@ -61,6 +61,7 @@ def backbone_of(shapes: Shapes, grid: Grid, output_norm_eps: float) -> Backbone:
         latent_width=grid.width,
         latent_frames=grid.frames,
         learned_positions=learned,
+        norm_eps=norm_eps,
         output_norm_eps=output_norm_eps,
     )
 

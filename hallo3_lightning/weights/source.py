@@ -27,6 +27,10 @@ DIFFUSERS_CONFIG = {
     "ofs_embed_dim": None,
     "temporal_compression_ratio": 4,
     "use_rotary_positional_embeddings": True,
+    "activation_fn": "gelu-approximate",
+    "timestep_activation_fn": "silu",
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
 }
 """What a diffusers transformer must say of itself to be one that we build; what it does not say is taken as this."""
 

@@ -15,6 +15,7 @@ from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.model.transformer import Backbone, Transformer
+from hallo3_lightning.weights.exporting import export_weights
 from hallo3_lightning.weights.folder import add_to_fingerprint, read, written_aside
 from hallo3_lightning.weights.importing import import_weights
 from tests import tiny
@@ -63,6 +64,39 @@ def test_imported_diffusers_weights_are_the_backbone(theirs, source, tmp_path):
     ours.load_state_dict({name.removeprefix("transformer."): v for name, v in read(tmp_path / "ours").items()})
     record = json.loads((tmp_path / "ours" / "weights.json").read_text())
     assert Backbone(**record["backbone"]) == SIZE
+
+
+def test_diffusers_one_epsilon_is_that_of_all_norms_there_and_back(theirs, tmp_path):
+    """1e-2 is large enough to see in the output in which norm it is missing."""
+    config = dict(theirs.config) | {"norm_eps": 1e-2}
+    other = CogVideoXTransformer3DModel.from_config(config).eval()
+    other.load_state_dict(theirs.state_dict())
+    other.save_pretrained(tmp_path / "cogvideox")
+    import_weights(tmp_path / "cogvideox", tmp_path / "ours")
+    size = Backbone(**json.loads((tmp_path / "ours" / "weights.json").read_text())["backbone"])
+    ours = Transformer(size)
+    ours.load_state_dict({name.removeprefix("transformer."): v for name, v in read(tmp_path / "ours").items()})
+    clip = tiny.batch(SIZE)
+    with torch.no_grad():
+        latents = torch.cat([clip.latents, clip.motion_latents], dim=2)
+        got = ours(latents, clip.text_embeddings, torch.tensor([17, 801]), [{}] * size.blocks)
+    expected = evaluated(other)
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+    export_weights(tmp_path / "ours", tmp_path / "back", "diffusers")
+    assert torch.equal(evaluated(CogVideoXTransformer3DModel.from_pretrained(tmp_path / "back").eval()), expected)
+    assert "not_held_by_diffusers" not in json.loads((tmp_path / "back" / "weights.json").read_text())
+
+
+def test_what_diffusers_cannot_hold_is_said(source, tmp_path):
+    import_weights(source, tmp_path / "ours")
+    file = tmp_path / "ours" / "weights.json"
+    record = json.loads(file.read_text())
+    record["backbone"]["output_norm_eps"] = 1e-6
+    file.write_text(json.dumps(record))
+    export_weights(tmp_path / "ours", tmp_path / "back", "diffusers")
+    told = json.loads((tmp_path / "back" / "weights.json").read_text())["not_held_by_diffusers"]
+    assert list(told) == ["output_norm_eps"]
+    assert "1e-06 in our network, 1e-05 in diffusers'" in (tmp_path / "back" / "card.md").read_text()
 
 
 def test_shards_hold_what_they_may_and_the_fingerprint_is_of_the_content(source, tmp_path):
@@ -155,10 +189,32 @@ def test_a_file_without_weights_is_refused(tmp_path, capsys):
     refused(capsys, tmp_path, tmp_path / "model.pt", "no 'module' with named tensors")
 
 
-def test_another_model_of_diffusers_is_refused(source, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"patch_size_t": 2}, "patch_size_t 2 where we need None"),
+        ({"activation_fn": "geglu"}, "activation_fn geglu where we need gelu-approximate"),
+        ({"timestep_activation_fn": "mish"}, "timestep_activation_fn mish where we need silu"),
+        ({"freq_shift": 1}, "freq_shift 1 where we need 0"),
+        ({"flip_sin_to_cos": False}, "flip_sin_to_cos False where we need True"),
+        ({"num_attention_heads": 3}, "3 heads of 16, but its weights are 32 wide and 2 heads of 16"),
+        ({"attention_head_dim": 8}, "2 heads of 8, but its weights are 32 wide and 2 heads of 16"),
+        ({"sample_frames": 0}, "sample_frames 0 where we need a whole number"),
+        ({"norm_eps": "small"}, "norm_eps 'small' where we need a number"),
+    ],
+)
+def test_another_model_of_diffusers_is_refused(source, tmp_path, capsys, changes, told):
     file = source / "transformer" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"patch_size_t": 2}))
-    refused(capsys, tmp_path, source, "patch_size_t 2 where we need None")
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    refused(capsys, tmp_path, source, told)
+
+
+def test_a_config_that_lacks_a_key_is_refused(source, tmp_path, capsys):
+    file = source / "transformer" / "config.json"
+    config = json.loads(file.read_text())
+    del config["sample_frames"]
+    file.write_text(json.dumps(config))
+    refused(capsys, tmp_path, source, "does not say sample_frames")
 
 
 def test_an_empty_folder_is_refused(tmp_path, capsys):
