@@ -114,7 +114,9 @@ def _origin(source: Path) -> tuple[Backbone, dict[str, Any]]:
             "strategies": record.get("strategies", {}),
             "from": record["fingerprint"],
         }
-    run = RunFolder(source if source.is_dir() else source.parents[1])
+    if not source.exists():
+        raise UsageError(f"there is no '{source}'; name a run, a checkpoint in it, or a folder of weights")
+    run = RunFolder(source if source.is_dir() else source.absolute().parent.parent)
     if not run.config_file.is_file():
         raise UsageError(f"'{source}' is no run and no folder of weights: there is no {run.config_file}")
     model = run.config()["model"]

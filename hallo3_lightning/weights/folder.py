@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,17 @@ def written_aside(out: Path, size: int) -> Iterator[Path]:
 
     Raises UsageError where `out` exists, its place cannot be written, or `size` bytes do not fit.
     """
-    if out.exists():
-        raise UsageError(f"'{out}' exists; name a folder that does not, or remove it first")
+    if os.path.lexists(out):
+        what = "is a link to nothing" if not out.exists() else "exists"
+        raise UsageError(f"'{out}' {what}; name a folder that does not exist, or remove it first")
     aside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    with _parents_of(out):
+        yield from _filled(aside, out, size)
+
+
+def _filled(aside: Path, out: Path, size: int) -> Iterator[Path]:
     try:
-        aside.mkdir(parents=True)
+        aside.mkdir()
         free = shutil.disk_usage(aside).free
         if free < size:
             raise UsageError(
@@ -55,6 +62,25 @@ def written_aside(out: Path, size: int) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _parents_of(out: Path) -> Iterator[None]:
+    """Folders for `out` to be in; those that were not there are removed again if anything fails."""
+    missing = list(takewhile(lambda folder: not os.path.lexists(folder), out.absolute().parents))
+    there = out.absolute().parents[len(missing)]
+    if not there.is_dir():
+        raise UsageError(f"'{out}' cannot be made, as '{there}' is no folder; name another place")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for folder in missing:
+            with suppress(OSError):  # it may hold what another process wrote in the meantime
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise UsageError(f"'{out}' cannot be made there ({error}); name another place") from None
+        raise
 
 
 def shards(parts: list[Part], limit: int) -> list[list[Part]]:

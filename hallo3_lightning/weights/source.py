@@ -133,19 +133,19 @@ def _unpickled(file: Path) -> Any:
 
 
 def _diffusers(folder: Path) -> Source:
-    config = json.loads((folder / "config.json").read_text())
+    config = _json(folder / "config.json")
     differing = {k: config.get(k, v) for k, v in DIFFUSERS_CONFIG.items() if config.get(k, v) != v}
     if differing:
         told = ", ".join(f"{k} {v} where we need {DIFFUSERS_CONFIG[k]}" for k, v in differing.items())
         raise UsageError(f"'{folder}' is another model than CogVideoX-5B-I2V: its config.json says {told}")
     places = _places(folder)
-    shapes, dtypes = {}, {}
+    shapes, dtypes, held = {}, {}, {}
     for file in sorted(set(places.values())):
         with _safetensors(file) as opened_file:
             for name in opened_file.keys():  # noqa: SIM118
                 tensor = opened_file.get_tensor(name)
-                shapes[name], dtypes[name] = tuple(tensor.shape), tensor.dtype
-    _check_places(folder, places, shapes)
+                shapes[name], dtypes[name], held[name] = tuple(tensor.shape), tensor.dtype, file
+    _check_places(folder, places, held)
 
     def read(name: str) -> Tensor:
         with _safetensors(places[name]) as opened_file:
@@ -158,7 +158,10 @@ def _places(folder: Path) -> dict[str, Path]:
     """The file of each tensor of a diffusers folder."""
     index = folder / f"{DIFFUSERS_FILE}.index.json"
     if index.is_file():
-        return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+        files = _json(index).get("weight_map")
+        if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+            raise UsageError(f"'{index}' has no weight_map that names the file of each tensor; fetch it again")
+        return {name: folder / file for name, file in files.items()}
     single = folder / DIFFUSERS_FILE
     if not single.is_file():
         raise UsageError(f"'{folder}' has neither {index.name} nor {single.name}; fetch the model's safetensors files")
@@ -166,9 +169,22 @@ def _places(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(opened_file.keys(), single)
 
 
-def _check_places(folder: Path, places: Mapping[str, Path], shapes: Mapping[str, Any]) -> None:
-    if absent := sorted(places.keys() - shapes.keys()):
-        raise UsageError(f"'{folder}': {absent[0]} is in the index but in none of its files; fetch them again")
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (ValueError, OSError) as error:
+        raise UsageError(f"'{file}' is no JSON ({_first_line(error)}); fetch it again") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"'{file}' should be a JSON object with names and values; fetch it again")
+    return content
+
+
+def _check_places(folder: Path, places: Mapping[str, Path], held: Mapping[str, Path]) -> None:
+    """Raise a UsageError unless the index and the files tell the same of where each tensor is."""
+    for name in sorted(places.keys() | held.keys()):
+        if places.get(name) != held.get(name):
+            indexed, found = (f"in {at[name].name}" if name in at else "nowhere" for at in (places, held))
+            raise UsageError(f"'{folder}': {name} is {indexed} by the index but {found} in truth; fetch them again")
 
 
 def _safetensors(file: Path) -> Any:

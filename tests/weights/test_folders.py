@@ -67,8 +67,8 @@ def test_imported_diffusers_weights_are_the_backbone(theirs, source, tmp_path):
 
 
 def test_diffusers_one_epsilon_is_that_of_all_norms_there_and_back(theirs, tmp_path):
-    """1e-2 is large enough to see in the output in which norm it is missing."""
-    config = dict(theirs.config) | {"norm_eps": 1e-2}
+    """3 is large enough, beside the variance, to see in the output in which norm it is missing."""
+    config = dict(theirs.config) | {"norm_eps": 3.0}
     other = CogVideoXTransformer3DModel.from_config(config).eval()
     other.load_state_dict(theirs.state_dict())
     other.save_pretrained(tmp_path / "cogvideox")
@@ -217,6 +217,64 @@ def test_a_config_that_lacks_a_key_is_refused(source, tmp_path, capsys):
     refused(capsys, tmp_path, source, "does not say sample_frames")
 
 
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("text", ["{garbage", "[1, 2]", "", "\x00\xff"])
+@pytest.mark.parametrize("name", ["config.json", INDEX])
+def test_a_garbled_json_is_refused(source, tmp_path, capsys, name, text):
+    (source / "transformer" / name).write_bytes(text.encode("latin-1"))
+    refused(capsys, tmp_path, source, f"{name}' ")
+
+
+@pytest.mark.parametrize("content", [{}, {"weight_map": 3}, {"weight_map": {"proj_out.bias": 3}}])
+def test_an_index_without_files_is_refused(source, tmp_path, capsys, content):
+    (source / "transformer" / INDEX).write_text(json.dumps(content))
+    refused(capsys, tmp_path, source, "has no weight_map that names")
+
+
+def test_an_index_that_is_not_of_its_files_is_refused_before_anything_is_written(source, tmp_path, capsys):
+    file = source / "transformer" / INDEX
+    places = json.loads(file.read_text())["weight_map"]
+    first, last = min(places.values()), max(places.values())
+    lacking = {name: place for name, place in places.items() if name != "proj_out.bias"}
+    wrong = {
+        "proj_out.bias is nowhere by the index": lacking,
+        f"extra is in {last} by the index but nowhere in truth": places | {"extra": last},
+        f"proj_out.bias is in {first} by the index but in {places['proj_out.bias']}": places | {"proj_out.bias": first},
+    }
+    assert places["proj_out.bias"] != first
+    for told, given in wrong.items():
+        file.write_text(json.dumps({"weight_map": given}))
+        refused(capsys, tmp_path, source, told)
+
+
+def test_weights_that_are_not_there_are_not_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export-weights", "nothere", "out"]) == 2
+    assert capsys.readouterr().err.count("there is no 'nothere'") == 1
+    Path("alone.ckpt").touch()
+    assert main(["export-weights", "alone.ckpt", "out"]) == 2
+    assert "is no run and no folder of weights" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_hold_a_folder_is_refused(source, tmp_path, capsys):
+    (tmp_path / "file").write_text("keep")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, told in {
+        "link": "is a link to nothing",
+        "link/deep/out": "link' is no folder",
+        "file": "exists",
+        "file/out": "file' is no folder",
+        "file/deep/out": "file' is no folder",
+    }.items():
+        assert main(["import-weights", str(source), str(tmp_path / out)]) == 2
+        error = capsys.readouterr().err
+        assert told in error, error
+        assert "make room" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cogvideox", "file", "link"]
+
+
 def test_an_empty_folder_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     refused(capsys, tmp_path, tmp_path / "empty", "no weights at")
@@ -240,18 +298,20 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize("place", ["ours", "there/deep/er/ours"])
 @pytest.mark.parametrize("verb", ["import-weights", "export-weights"])
-def test_a_full_disk_leaves_nothing(source, tmp_path, verb, capsys):
+def test_a_full_disk_leaves_nothing(source, tmp_path, verb, place, capsys):
     if verb == "export-weights":
         import_weights(source, tmp_path / "given")
         source = tmp_path / "given"
-    before = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
     with files_of_at_most(20_000):
-        assert main([verb, str(source), str(tmp_path / "ours")]) == 2
+        assert main([verb, str(source), str(tmp_path / place)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     assert "could not be written" in error
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_too_small_a_disk_is_seen_before_anything_is_written(tmp_path):
