@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from hallo3_lightning.denoiser import Denoiser, denoiser_of
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 from hallo3_lightning.training.command_line import ConfigOnly
-from hallo3_lightning.training.trainable import set_trainable
+from hallo3_lightning.training.trainable import CHOICES, set_trainable
 
 RANKS = (1, 8, 16, 64)
+
+PUBLISHED = "as published, with the dead last layer"
 
 WORKING_WIDTHS = 24
 """Values of width C a token that one block keeps for its backward pass: 2 norms in and out (4), queries and keys before
@@ -96,14 +99,27 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
     found = operations(denoiser, alone, Inputs(**model["inputs"]), model["sampling"])
     weight_bytes = 2 if str(config["trainer"]["precision"]).endswith("-true") else 4
     return {
-        "parameters": {name: asdict(part) for name, part in parts(denoiser).items()},
-        "copies": copies(denoiser),
-        "whole_copy": _count(alone),
+        **parameters_of(denoiser, alone, model["trainable"]),
         "tokens": sequence,
         "operations": {name: asdict(pass_) | {"total": pass_.total} for name, pass_ in found.items()},
         "rule_of_thumb": 2 * _count(alone) * sequence["sequence"] + found["backbone forward"].attention,
         "clips_per_rank": clips,
         "memory_bytes": {str(ranks): asdict(memory(denoiser, clips, ranks, weight_bytes)) for ranks in RANKS},
+    }
+
+
+def parameters_of(denoiser: Denoiser, alone: Transformer, trainable: Sequence[str]) -> dict[str, Any]:
+    """Parameters by part, and in all as published: with what we leave out of copies of the backbone."""
+    found, left_out = parts(denoiser), dead(denoiser, alone, trainable)
+    return {
+        "parameters": {name: asdict(part) for name, part in found.items()},
+        "copies": copies(denoiser),
+        "whole_copy": _count(alone),
+        "dead": asdict(left_out),
+        "as_published": {
+            "total": sum(part.total for part in found.values()) + left_out.total,
+            "trainable": sum(part.trainable for part in found.values()) + left_out.trainable,
+        },
     }
 
 
@@ -134,6 +150,23 @@ def copies(denoiser: Denoiser) -> list[str]:
     return [
         name for name, module in denoiser.conditioners.items() if any(isinstance(m, Trunk) for m in module.modules())
     ]
+
+
+def dead(denoiser: Denoiser, alone: Transformer, trainable: Sequence[str]) -> Part:
+    """What copies of the backbone lack of the whole one, since nothing reads it; trainable is what the globs match.
+
+    The published code builds it and counts it.
+    """
+    whole = {name: parameter.numel() for name, parameter in alone.named_parameters()}
+    globs = [glob for given in trainable for glob in CHOICES.get(given, (given,))]
+    lacking = {
+        f"{path}.{name}": whole[name]
+        for path, module in denoiser.named_modules()
+        if isinstance(module, Trunk) and path.startswith("conditioners.")
+        for name in whole.keys() - dict(module.named_parameters()).keys()
+    }
+    trained = [name for name in lacking if any(fnmatchcase(name, glob) for glob in globs)]
+    return Part(sum(lacking.values()), sum(lacking[name] for name in trained))
 
 
 def tokens(backbone: Backbone) -> dict[str, int]:
@@ -236,7 +269,7 @@ def _parameter_table(figures: Mapping[str, Any]) -> Table:
     if figures["copies"]:
         caption += (
             f"\na whole copy of the backbone, as published, has {_millions(figures['whole_copy'])} M; what "
-            "nothing reads of it (behind the last block's first norm) is not built"
+            "nothing reads of it (behind the last block's first norm: its dead last layer) is not built"
         )
     table = Table("part", "parameters (M)", "trainable (M)", title="Parameters", caption=caption)
     for name, part in counts.items():
@@ -244,6 +277,8 @@ def _parameter_table(figures: Mapping[str, Any]) -> Table:
     table.add_section()
     for name, kept in _sums(figures).items():
         table.add_row(name, *(_millions(sum(counts[part][kind] for part in kept)) for kind in ("total", "trainable")))
+    if figures["copies"]:
+        table.add_row(PUBLISHED, *(_millions(figures["as_published"][kind]) for kind in ("total", "trainable")))
     return _right(table)
 
 

@@ -6,7 +6,16 @@ import torch
 
 from hallo3_lightning.ablation.runs import resolve
 from hallo3_lightning.cli import main
-from hallo3_lightning.describe import figures_of, imaginary_clip, memory, networks, parts, tokens
+from hallo3_lightning.describe import (
+    PUBLISHED,
+    figures_of,
+    imaginary_clip,
+    memory,
+    networks,
+    parameters_of,
+    parts,
+    tokens,
+)
 from hallo3_lightning.model.transformer import Backbone
 from tests import tiny
 
@@ -26,11 +35,19 @@ def test_the_denoiser_has_the_published_number_of_parameters(phase, published):
     assert count(phase, without="reference_network")[0] == pytest.approx(published, abs=5e-4)
 
 
-def test_as_many_train_as_published_but_for_the_dead_part_of_the_reference_network():
-    width, dead_attention_and_norm = 3072, 4 * (3072**2 + 3072) + 2 * 3072
-    assert width == Backbone().width
-    assert count("identity")[1] + dead_attention_and_norm / BILLION == pytest.approx(4.232, abs=5e-4)
-    assert count("audio")[1] == pytest.approx(2.236, abs=5e-4)
+@pytest.mark.parametrize(("phase", "published"), [("identity", 4.232), ("audio", 2.236)])
+def test_as_many_train_as_published_with_the_dead_part_of_the_reference_network(phase, published):
+    model = resolve([f"{FULL}/{phase}.yaml"], {})["model"]
+    found = parameters_of(*networks(model), model["trainable"])
+    both_networks = sum(part["total"] for name, part in found["parameters"].items() if "reference" not in name)
+    assert found["as_published"]["trainable"] / BILLION == pytest.approx(published, abs=5e-4)
+    assert found["as_published"]["total"] == both_networks + found["whole_copy"]
+    assert found["dead"]["trainable"] < found["dead"]["total"]
+
+
+def test_nothing_is_dead_where_nothing_is_a_copy():
+    model = resolve([f"{TINY}/audio.yaml"], {"model.identity": "face_attention"})["model"]
+    assert parameters_of(*networks(model), ["*"])["dead"] == {"total": 0, "trainable": 0}
 
 
 def test_a_whole_reference_network_would_be_the_published_one():
@@ -110,6 +127,8 @@ def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path
         str(tmp_path / "out"),
     ]
     assert main(arguments) == 0
-    assert "audio_adaln adapters" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "audio_adaln adapters" in printed
+    assert PUBLISHED in printed
     assert json.loads((tmp_path / "out").read_text())["parameters"]["audio_adaln adapters"]["trainable"] > 0
     assert main(["describe", "--config", f"{TINY}/audio.yaml", "--model.audio", "adalm"]) == 2
