@@ -47,3 +47,14 @@ def test_ours_needs_fewer_operations_than_published(tmp_path):
     """Also that both sample the same, which the script itself asserts."""
     run("sampling.py", *SMALL["sampling.py"], "--json", str(tmp_path / "figures.json"))
     assert json.loads((tmp_path / "figures.json").read_text())["fewer"] > 1.05
+
+
+def test_bfloat16_costs_less_than_the_limit_and_the_published_tables_differ(tmp_path):
+    run("precision.py", *SMALL["precision.py"], "--json", str(tmp_path / "figures.json"))
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["ratio"] < 1
+    ours, published = (
+        found["errors"][f"bf16-true, {way}"] for way in ("float32 tables", "bfloat16 tables (published)")
+    )
+    assert len(found["errors"]) == 3
+    assert ours != published
