@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 from hallo3_lightning.training.command_line import ConfigOnly
@@ -68,7 +69,7 @@ class Operations:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each rank where all parameters and what belongs to them are split evenly between the ranks."""
+    """Bytes on each rank."""
 
     weights: float
     gradients: float
@@ -79,16 +80,42 @@ class Memory:
 
 def describe(arguments: Sequence[str]) -> int:
     """`hallo3 describe --config FILE [--json FILE] [any setting of hallo3 fit]`."""
-    parser = argparse.ArgumentParser(prog="hallo3 describe", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="hallo3 describe",
+        usage="%(prog)s --config FILE [--config LAYER ...] [--json FILE] [any setting of hallo3 fit]",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="Takes every setting of `hallo3 fit` (`hallo3 fit --help` lists them), and reads no data.",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there")
     given, settings = parser.parse_known_args(list(arguments))
-    figures = figures_of(ConfigOnly(["fit", *settings]).settings)
+    figures = figures_of(_resolved(settings))
     console = Console(file=sys.stdout)
     for table in (_parameter_table(figures), _operation_table(figures), _memory_table(figures)):
         console.print(table)
     if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=1))
+        _write(figures, given.json)
     return 0
+
+
+def _resolved(settings: Sequence[str]) -> Mapping[str, Any]:
+    try:
+        return ConfigOnly(["fit", *settings]).settings
+    except UsageError as error:
+        if "is not set" not in str(error) or "--config" not in settings:
+            raise
+        raise UsageError(
+            f"{error}; a file that leaves it out is a layer: name the file that it changes before it, as in "
+            "--config experiments/tiny/audio.yaml --config experiments/tiny/audio_long.yaml"
+        ) from error
+
+
+def _write(figures: Mapping[str, Any], file: Path) -> None:
+    try:
+        file.write_text(json.dumps(figures, indent=1))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write --json {file}: {error.strerror}; give a file in a folder that exists and that you may write to"
+        ) from error
 
 
 def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +132,7 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "rule_of_thumb": 2 * _count(alone) * sequence["sequence"] + found["backbone forward"].attention,
         "clips_per_rank": clips,
         "memory_bytes": {str(ranks): asdict(memory(denoiser, clips, ranks, weight_bytes)) for ranks in RANKS},
+        "memory_bytes_today": asdict(memory(denoiser, clips, 1, weight_bytes, recomputed=False)),
     }
 
 
@@ -239,17 +267,19 @@ def _latent_shape(backbone: Backbone) -> tuple[int, ...]:
     return 1, backbone.latent_frames, channels, height, width
 
 
-def memory(denoiser: Denoiser, clips: int, ranks: int, weight_bytes: int) -> Memory:
-    """An estimate for training, where each block is recomputed in its backward pass.
+def memory(denoiser: Denoiser, clips: int, ranks: int, weight_bytes: int, recomputed: bool = True) -> Memory:
+    """An estimate for training with parameters, and what belongs to them, split evenly over the ranks.
 
-    Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
-    Activations in bfloat16: the input of each block, and what one block keeps while it is recomputed
-    (WORKING_WIDTHS); attention is fused and keeps no scores. Not counted: frozen encoders, the reference network's
-    activations (one latent frame), buffers of communication, the allocator's waste.
+    The phases are neither sharded nor recomputed yet: a process of today is one rank with `recomputed` False. Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
+    Activations in bfloat16: if each block is recomputed in its backward pass, the input of each and what one keeps
+    (WORKING_WIDTHS); else what all keep, which is less where little trains. Attention is fused and keeps no scores.
+    Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), copies of
+    weights by autocast, buffers of communication, the allocator's waste.
     """
     size = denoiser.transformer.backbone
     trained = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
-    widths = (size.blocks + WORKING_WIDTHS) * tokens(size)["sequence"]
+    kept = size.blocks + WORKING_WIDTHS if recomputed else size.blocks * WORKING_WIDTHS
+    widths = kept * tokens(size)["sequence"]
     return Memory(
         weights=_count(denoiser) * weight_bytes / ranks,
         gradients=trained * 4 / ranks,
@@ -302,14 +332,16 @@ def _operation_table(figures: Mapping[str, Any]) -> Table:
 
 
 def _memory_table(figures: Mapping[str, Any]) -> Table:
-    by_ranks = figures["memory_bytes"]
+    today, by_ranks = figures["memory_bytes_today"], figures["memory_bytes"]
     unit, size = _unit(sum(by_ranks["1"].values()), {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10})
     table = Table(
         *("ranks", *by_ranks["1"], "total"),
-        title=f"Memory of training ({unit} a rank, {figures['clips_per_rank']} clips a rank)",
-        caption="split evenly over the ranks; each block recomputed; the frozen encoders not counted",
+        title=f"Memory of training, estimated ({unit} a rank, {figures['clips_per_rank']} clips a rank)",
+        caption="today: one process holds everything and keeps all activations; the other rows are what it would take "
+        "once the phases are sharded over the ranks and blocks recomputed, which they are not yet (issue: multi-GPU "
+        "training); the frozen encoders not counted",
     )
-    for ranks, found in by_ranks.items():
+    for ranks, found in {"today": today, **by_ranks}.items():
         table.add_row(ranks, *(f"{value / size:,.1f}" for value in [*found.values(), sum(found.values())]))
     return _right(table)
 

@@ -8,6 +8,7 @@ from hallo3_lightning.ablation.runs import resolve
 from hallo3_lightning.cli import main
 from hallo3_lightning.describe import (
     PUBLISHED,
+    WORKING_WIDTHS,
     figures_of,
     imaginary_clip,
     memory,
@@ -16,6 +17,8 @@ from hallo3_lightning.describe import (
     parts,
     tokens,
 )
+from hallo3_lightning.model.block import Block
+from hallo3_lightning.model.positions import rotary_3d
 from hallo3_lightning.model.transformer import Backbone
 from tests import tiny
 
@@ -91,6 +94,11 @@ def test_passes_add_up(figures):
     assert found["sampling a window"] == 2 * (once + steps * found["forward, prepared"])
 
 
+def test_without_guidance_a_window_has_one_branch(figures):
+    alone = figures_of(resolve([f"{TINY}/audio.yaml"], {"model.sampling.guidance": 1}))["operations"]
+    assert figures["operations"]["sampling a window"]["total"] == 2 * alone["sampling a window"]["total"]
+
+
 def test_a_step_costs_three_forwards_where_all_trains_and_less_where_little_does():
     ratios = {}
     for trainable in ('["*"]', '["transformer.proj_out.*"]'):
@@ -106,6 +114,32 @@ def test_ranks_share_everything_but_activations():
     assert one.activations == four.activations
     assert (one.weights, one.gradients, one.optimizer) == (4 * four.weights, 4 * four.gradients, 4 * four.optimizer)
     assert one.optimizer == 2 * one.gradients == 2 * one.weights
+
+
+def test_a_process_of_today_keeps_what_every_block_keeps(figures):
+    sharded, today = figures["memory_bytes"]["1"], figures["memory_bytes_today"]
+    assert {name for name in today if today[name] != sharded[name]} == {"activations"}
+    blocks = 3
+    assert today["activations"] / sharded["activations"] == blocks * WORKING_WIDTHS / (blocks + WORKING_WIDTHS)
+
+
+def test_a_block_keeps_as_many_values_a_token_as_the_estimate_says():
+    """Counted as autograd saves them, each storage once; steps' and norms' small change is in the tolerance."""
+    width, text, (frames, height, depth) = 64, 11, (3, 8, 10)
+    block, kept = Block(width, 4, 8, 1e-5, 1e-6), {}
+    own = {parameter.untyped_storage().data_ptr() for parameter in block.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    video = torch.randn(1, frames, height * depth, width, requires_grad=True)
+    rotary = rotary_3d(frames, height, depth, width // 4, video.device)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        alive = block(video, torch.randn(1, text, width, requires_grad=True), torch.randn(1, 8), rotary, {})
+    values = sum(tensor.untyped_storage().nbytes() / 4 for place, tensor in kept.items() if place not in own)
+    assert alive[0].shape == video.shape
+    assert values / (width * (text + frames * height * depth)) == pytest.approx(WORKING_WIDTHS, rel=0.1)
 
 
 def test_the_imaginary_clip_has_the_sizes_of_a_real_one():
@@ -132,3 +166,23 @@ def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path
     assert PUBLISHED in printed
     assert json.loads((tmp_path / "out").read_text())["parameters"]["audio_adaln adapters"]["trainable"] > 0
     assert main(["describe", "--config", f"{TINY}/audio.yaml", "--model.audio", "adalm"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--config", f"{TINY}/audio.yaml", "--json", "nowhere/x.json"], "cannot write --json nowhere/x.json"),
+        (["--config", f"{TINY}/audio_long.yaml"], "is a layer: name the file that it changes before it"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_sentence(arguments, says, capsys):
+    assert main(["describe", *arguments]) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_help_says_that_it_takes_the_settings_of_fit(capsys):
+    with pytest.raises(SystemExit):
+        main(["describe", "--help"])
+    assert "every setting of `hallo3 fit`" in " ".join(capsys.readouterr().out.split())
