@@ -58,7 +58,7 @@ def _filled(aside: Path, out: Path, size: int) -> Iterator[Path]:
         aside.rename(out)
     except (OSError, SafetensorError) as error:
         raise UsageError(
-            f"'{out}' could not be written ({error}); nothing of it was kept, make room and try again"
+            f"'{out}' could not be written ({error}); nothing of it was kept; make room, or mend that, and try again"
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,18 +92,19 @@ def _sat(file: Path) -> Source:
     tensors = _module(file)
     kind: Kind = "hallo3" if any(name.startswith("ref_model.") for name in tensors) else "cogvideox_sat"
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    return Source(file, kind, shapes, {name: tensor.dtype for name, tensor in tensors.items()}, _Mapping(file))
+    return Source(file, kind, shapes, {name: tensor.dtype for name, tensor in tensors.items()}, Remapped(file))
 
 
-class _Mapping:
-    """Tensors mapped from a file, which is mapped anew every so often: what was read of it leaves memory."""
+class Remapped:
+    """Tensors mapped from a file, which is mapped anew after so many bytes: what was read of it leaves memory."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, limit: int = MAPPED_BYTES) -> None:
         self.file = file
-        self.given = MAPPED_BYTES
+        self.limit = limit
+        self.given = limit
 
     def __call__(self, name: str) -> Tensor:
-        if self.given >= MAPPED_BYTES:
+        if self.given >= self.limit:
             self.tensors, self.given = _module(self.file), 0
         self.given += self.tensors[name].nbytes
         return self.tensors[name]
@@ -122,14 +124,20 @@ def _unpickled(file: Path) -> Any:
         with torch.serialization.safe_globals(RANDOM_STATES):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"'{file}' holds more than tensors, which could run code when it is read, so it was not read "
-            f"({_first_line(error)}); save its tensors alone with torch.save({{'module': tensors}}, FILE)"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UsageError(
-            f"'{file}' is damaged, cut short, or no PyTorch checkpoint ({_first_line(error)}); fetch it again"
-        ) from None
+        # the error's own text advises to turn the protection off, so that only the name is taken from it
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise UsageError(
+                f"'{file}' holds more than tensors ({found[1]}), which could run code when it is read, so it was not "
+                "read; save its tensors alone with torch.save({'module': tensors}, FILE)"
+            ) from None
+        raise _no_checkpoint(file) from None
+    except (RuntimeError, EOFError, OSError, ValueError):
+        raise _no_checkpoint(file) from None
+
+
+def _no_checkpoint(file: Path) -> UsageError:
+    size = file.stat().st_size
+    return UsageError(f"'{file}' ({size} bytes) is damaged, cut short, or no PyTorch checkpoint; fetch it again")
 
 
 def _diffusers(folder: Path) -> Source:
