@@ -16,6 +16,7 @@ class Goldens:
     """A folder of recorded tensors and the manifest of their sizes."""
 
     folder: Path
+    whole: bool
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -26,15 +27,21 @@ class Goldens:
         return self.manifest["config"]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """All tensors of one file; the test is skipped where the set lacks that file."""
+        """All tensors of one file; where it is absent, the slim set skips the test and a named one fails it."""
         path = self.folder / f"{name}.safetensors"
+        if not path.is_file() and self.whole:
+            pytest.fail(f"{path} is absent: HALLO3_GOLDENS must name a whole set, made as slim/README.md says")
         if not path.is_file():
             pytest.skip(f"{path.name} is not in {self.folder}; name a whole set with HALLO3_GOLDENS")
         return load_file(path)
 
 
-@pytest.fixture(scope="session")
-def goldens() -> Goldens:
-    """From the folder named by HALLO3_GOLDENS, which holds `hallo3/`; else the slim set that comes with the project."""
-    root = Path(os.environ.get("HALLO3_GOLDENS", Path(__file__).parent / "slim"))
-    return Goldens(root / "hallo3")
+SETS = {"slim": Goldens(Path(__file__).parent / "slim" / "hallo3", whole=False)}
+if "HALLO3_GOLDENS" in os.environ:
+    SETS["named"] = Goldens(Path(os.environ["HALLO3_GOLDENS"]) / "hallo3", whole=True)
+
+
+@pytest.fixture(scope="session", params=SETS)
+def goldens(request) -> Goldens:
+    """The slim set that comes with the project, and that in the folder named by HALLO3_GOLDENS, which holds `hallo3/`."""
+    return SETS[request.param]
