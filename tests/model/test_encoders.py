@@ -112,6 +112,18 @@ def test_cogvideox_autoencoder_from_a_folder(cogvideox_folder):
             assert autoencoder.encode(video[:, :frames]).shape[1] == latent_frames(frames)
 
 
+@pytest.mark.parametrize("frames", [3, 5])
+def test_cogvideox_decodes_as_diffusers_does(cogvideox_folder, frames):
+    """diffusers takes latents that are not scaled, and decodes them in pairs that hand their last frames on."""
+    theirs = AutoencoderKLCogVideoX.from_pretrained(cogvideox_folder).eval()
+    latents = tiny.draw(2, frames, 4, 2, 3, name="latents")
+    with torch.no_grad():
+        got = find("model.encoders.video", "cogvideox").load(cogvideox_folder).decode(latents)
+        expected = theirs.decode(latents.transpose(1, 2) / 0.7).sample.transpose(1, 2)
+    assert got.shape == (2, pixel_frames(frames), 3, 16, 24)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_t5_from_a_folder(t5_folder):
     text = find("model.encoders.text", "t5").load(t5_folder, tokens=7, width=12)
     with torch.no_grad():
