@@ -30,7 +30,7 @@ class Goldens:
         """All tensors of one file; where it is absent, the slim set skips the test and a named one fails it."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file() and self.whole:
-            pytest.fail(f"{path} is absent: HALLO3_GOLDENS must name a whole set, made as slim/README.md says")
+            pytest.fail(f"{path} is absent: HALLO3_GOLDENS must name a whole set; unset it to run the slim one")
         if not path.is_file():
             pytest.skip(f"{path.name} is not in {self.folder}; name a whole set with HALLO3_GOLDENS")
         return load_file(path)
