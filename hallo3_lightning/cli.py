@@ -1,6 +1,7 @@
 """The `hallo3` command. Nothing heavy is imported until a verb needs it."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,10 @@ LIGHTNING_VERBS = {
     "test": "generate held-out clips of a trained run and score them against the truth",
     "predict": "generate held-out clips of a trained run",
 }
+
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+"""What a disk says that is full or not ours to write: the user's to mend, and no traceback helps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _ours(arguments)
     except UsageError as error:
         print(f"hallo3{' ' + verb if verb else ''}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        place = f" at {error.filename}" if error.filename else ""
+        print(f"hallo3 {verb}: error: {error.strerror}{place}; make room or name another folder", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

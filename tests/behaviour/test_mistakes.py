@@ -163,6 +163,13 @@ def faceless(studio) -> str:
     return f"--data.shards={folder}"
 
 
+def test_a_place_that_cannot_be_written(refused, studio, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    said = refused("fit", *studio.identity, f"--run.folder={tmp_path / 'file' / 'run'}")
+    assert "Not a directory" in said
+    assert "make room or name another folder" in said
+
+
 def test_shards_without_what_a_strategy_reads(refused, studio, faceless):
     sentence = refused("fit", *studio.identity, faceless, "--model.identity=reference_network+face_attention")
     assert "identity_face_attention (--model.identity) needs face_embedding, which the batch of sample '" in sentence
