@@ -25,6 +25,8 @@ class KeysValues:
 def joined(parts: Iterable[KeysValues]) -> KeysValues:
     """All tokens one after the other, for one softmax."""
     parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]  # to join one would copy it
     return KeysValues(torch.cat([p.keys for p in parts], dim=2), torch.cat([p.values for p in parts], dim=2))
 
 

@@ -25,10 +25,11 @@ class Rotary:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Rotate tokens [..., N, d], in the precision of the table, back to that of the tokens."""
-        pairs = rearrange(tokens, "... (half two) -> ... half two", two=2)
-        turned = rearrange(torch.stack([-pairs[..., 1], pairs[..., 0]], -1), "... half two -> ... (half two)")
         precise = tokens.to(self.cos.dtype)
-        return torch.addcmul(precise * self.cos, turned.to(self.cos.dtype), self.sin).to(tokens.dtype)
+        pairs = rearrange(precise, "... (half two) -> ... half two", two=2)
+        swapped = rearrange(pairs.flip(-1), "... half two -> ... (half two)")
+        signs = repeat(self.sin.new_tensor([-1.0, 1.0]), "two -> (half two)", half=self.sin.shape[1] // 2)
+        return torch.addcmul(precise * self.cos, swapped, self.sin * signs).to(tokens.dtype)
 
 
 def rotary_3d(frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotary:
