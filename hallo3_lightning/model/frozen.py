@@ -61,9 +61,11 @@ class FrozenEncoders(nn.Module):
 
     def __init__(self, encoders: Encoders, text_tokens: int, text_width: int) -> None:
         super().__init__()
-        self.video = find("model.encoders.video", encoders.video).load(encoders.video_folder)
-        self.text = find("model.encoders.text", encoders.text).load(encoders.text_folder, text_tokens, text_width)
-        self.audio = find("model.encoders.audio", encoders.audio).load(encoders.audio_folder)
+        self.video: VideoEncoder = find("model.encoders.video", encoders.video).load(encoders.video_folder)
+        self.text: TextEncoder = find("model.encoders.text", encoders.text).load(
+            encoders.text_folder, text_tokens, text_width
+        )
+        self.audio: AudioEncoder = find("model.encoders.audio", encoders.audio).load(encoders.audio_folder)
         self.requires_grad_(False)
         self.eval()
 
