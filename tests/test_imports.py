@@ -7,13 +7,14 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     ["cli"],
+    ["verbs"],
     ["describe"],
     ["training.command_line"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],
     ["conditioning"],
-    ["model", "diffusion"],
+    ["model", "diffusion", "backbones"],
     ["batch", "find", "randomness"],
     ["geometry", "errors"],
 ]
