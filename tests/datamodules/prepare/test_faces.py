@@ -1,0 +1,84 @@
+"""Who says where faces are: a user's faces.jsonl."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.prepare.faces import finder
+from hallo3_lightning.errors import UsageError
+
+NOTHING = np.zeros((4, 6, 3), np.uint8)
+LANDMARKS = [[3.0, 4.0], [7.0, 4.5], [5.0, 6.0], [3.5, 8.0], [6.5, 8.5]]
+
+
+def told(folder: Path, *lines: object) -> Path:
+    path = folder / "faces.jsonl"
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def test_a_line_holds_until_the_next_of_its_video(tmp_path):
+    faces = finder(
+        faces_file=told(
+            tmp_path,
+            {"video": "a/one.mp4", "frame": 9, "faces": []},
+            {"video": "two.mp4", "faces": [{"box": [1, 2, 30, 40]}]},
+            "",
+            {"video": "a/one.mp4", "frame": 3, "faces": [{"box": [5, 6, 7, 8.5], "score": 0.5}]},
+        )
+    )
+    boxes = [[face.box for face in faces.faces(NOTHING, "a/one.mp4", number)] for number in (0, 3, 8, 9, 1000)]
+    assert boxes == [[(5, 6, 7, 8.5)]] * 3 + [[]] * 2
+    assert [face.box for face in faces.faces(NOTHING, "two.mp4", 77)] == [(1, 2, 30, 40)]
+    assert faces.faces(NOTHING, "one.mp4", 0) == []
+
+
+def test_the_largest_face_comes_first_with_all_that_is_known(tmp_path):
+    large = {"box": [0, 0, 9, 9], "score": 0.25, "landmarks": LANDMARKS, "embedding": [1, -2, 0.5]}
+    faces = finder(faces_file=told(tmp_path, {"video": "v.mp4", "faces": [{"box": [0, 0, 2, 2]}, large]}))
+    first, second = pickle.loads(pickle.dumps(faces)).faces(NOTHING, "v.mp4", 0)
+    assert (first.score, first.area, second.score, second.landmarks) == (0.25, 81, 1, None)
+    assert first.landmarks.tolist() == LANDMARKS
+    assert faces.embedding(NOTHING, first).tolist() == [1, -2, 0.5]
+    assert first.embedding.dtype == np.float32
+    assert faces.embedding(NOTHING, second) is None
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path):
+    line = {"video": "v.mp4", "faces": []}
+    first = finder(faces_file=told(tmp_path, line)).fingerprint
+    assert finder(faces_file=told(tmp_path, line)).fingerprint == first
+    assert finder(faces_file=told(tmp_path, {**line, "frame": 1})).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[1]", "line 2: expected"),
+        ({"faces": []}, "line 2: expected"),
+        ({"video": "v", "frame": -1, "faces": []}, "line 2: expected"),
+        ({"video": "v", "faces": [[1, 2, 3, 4]]}, "line 2: a face is an object"),
+        ({"video": "v", "faces": [{"box": [1, 2, 3]}]}, "box must be 4 finite"),
+        ({"video": "v", "faces": [{"box": [1, 2, 3, "x"]}]}, "box must be 4 finite"),
+        ({"video": "v", "faces": [{"box": [3, 2, 1, 4]}]}, "is empty"),
+        ({"video": "v", "faces": [{"box": [1, 2, 3, float("nan")]}]}, "box must be 4 finite"),
+        ({"video": "v", "faces": [{"box": [1, 2, 3, 4], "landmarks": [[1, 2]]}]}, "landmarks must be 5 x 2"),
+        ({"video": "v", "faces": [{"box": [1, 2, 3, 4], "embedding": []}]}, "embedding must be n finite"),
+        ({"video": "first", "faces": []}, "line 2: a second line for frame 0 of first"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, line, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        finder(faces_file=told(tmp_path, {"video": "first", "faces": []}, line))
+
+
+def test_one_source_of_faces(tmp_path):
+    assert finder() is None
+    with pytest.raises(UsageError, match="is no file"):
+        finder(faces_file=tmp_path / "absent.jsonl")
+    with pytest.raises(UsageError, match="one of the two"):
+        finder(tmp_path, tmp_path)
