@@ -2,32 +2,40 @@
 
 A data set is a folder of WebDataset shards (plain tar files); the members of sample `key` are
 
-    key.json                 {"frames", "fps", "height", "width", "face_box", "identity", "split", ...}
-    key.video.npy            uint8 [F, H, W, 3]
-    key.wav                  16 kHz mono PCM16, exactly as long as the video
-    key.txt                  caption, UTF-8
-    key.face_embedding.npy   float32 [E], optional
-    key.truth.safetensors    per-frame ground truth, each [F, ...]; procedural data only
+    key.json                      {"frames", "fps", "height", "width", "face_box", "identity", "split", ...}
+    key.video.npy                 uint8 [F, H, W, 3]
+    key.wav                       16 kHz mono PCM16, exactly as long as the video; absent where there is no sound
+    key.txt                       caption, UTF-8
+    key.face_embedding.npy        float32 [E], optional
+    key.truth.safetensors         per-frame ground truth, each [F, ...]; procedural data only
 
-`face_box` is [x0, y0, x1, y1] in pixels, x1 and y1 exclusive: the union of the face over all frames.
-Nothing in a shard is ever executed: each member has its decoder in a fixed table, and pickle is refused.
+and what `hallo3 cache` computes ahead, each optional, float32, float16 or bfloat16:
+
+    key.latents.safetensors       {"starts": int64 [K], "latents": [K, T, C, h, w]}: K clips by their first frame
+    key.text_embeddings.npy       [L, E], or .safetensors {"text_embeddings": ...}
+    key.audio_features.npy        [F + 4, layers, channels], or .safetensors {"audio_features": ...}: of the whole take
+                                  with AUDIO_CONTEXT_FRAMES of silence on either side
+
+`face_box` is [x0, y0, x1, y1] in pixels, x1 and y1 exclusive: the union of the face over all frames; null where the
+face is not known. Nothing in a shard is ever executed: each member has its decoder in a fixed table, and pickle is
+refused.
 """
 
 import io
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import soundfile
 
-from hallo3_lightning.errors import UsageError
-from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ, audio_samples
+from datamodules.bad_sample import BadSample as BadSample
+from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLE_RATE_HZ, audio_samples
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -35,8 +43,19 @@ FACTS = ("frames", "fps", "height", "width", "face_box", "identity", "split")
 """What the json of every sample says; it may say more."""
 
 
-class BadSample(UsageError):
-    """A sample that does not keep the contract: names shard, key and member."""
+class Frames(Protocol):
+    """A video of F frames: an array, or something that decodes the frames asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(F, H, W, 3)."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8."""
+
+    def __getitem__(self, frames: Any, /) -> np.ndarray:
+        """One frame [H, W, 3] by a number, or those of a slice [n, H, W, 3]."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +64,41 @@ class Sample:
 
     key: str
     facts: Mapping[str, Any]
-    video: np.ndarray
+    video: Frames
     """[F, H, W, 3] uint8."""
-    waveform: np.ndarray
-    """[S] int16, S = F * SAMPLES_PER_FRAME."""
+    waveform: np.ndarray | None
+    """[S] int16, S = F * SAMPLES_PER_FRAME; None where there is no sound."""
     caption: str
     face_embedding: np.ndarray | None = None
     """[E] float32."""
     truth: Arrays | None = None
     """Each [F, ...]; the names are those of `datamodules.synthetic.take`."""
+    text_embeddings: np.ndarray | None = None
+    """[L, E]."""
+    audio_features: np.ndarray | None = None
+    """[F + 2 * AUDIO_CONTEXT_FRAMES, layers, channels]: row i is frame i - AUDIO_CONTEXT_FRAMES."""
+    latents: Arrays | None = None
+    """starts [K] int64, latents [K, T, C, h, w]: the clips that begin at those frames."""
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
     """The members of a sample, by their name without the key; the same sample gives the same bytes."""
-    members = {
-        "json": json.dumps(dict(sample.facts), sort_keys=True).encode(),
-        "video.npy": _npy(sample.video),
-        "wav": _wav(sample.waveform),
-        "txt": sample.caption.encode(),
-    }
-    if sample.face_embedding is not None:
-        members["face_embedding.npy"] = _npy(sample.face_embedding)
-    if sample.truth is not None:
-        members["truth.safetensors"] = safetensors.numpy.save(
-            {name: np.ascontiguousarray(track) for name, track in sample.truth.items()}
-        )
+    members = {"json": json.dumps(dict(sample.facts), sort_keys=True).encode(), **_encoded_video(sample.video)}
+    if sample.waveform is not None:
+        members["wav"] = _wav(sample.waveform)
+    members["txt"] = sample.caption.encode()
+    for name in ("face_embedding", "text_embeddings", "audio_features"):
+        if getattr(sample, name) is not None:
+            members[f"{name}.npy"] = _npy(getattr(sample, name))
+    for name in ("truth", "latents"):
+        if getattr(sample, name) is not None:
+            arrays = {part: np.ascontiguousarray(array) for part, array in getattr(sample, name).items()}
+            members[f"{name}.safetensors"] = safetensors.numpy.save(arrays)
     return members
+
+
+def _encoded_video(video: Frames) -> dict[str, bytes]:
+    return {"video.npy": _npy(np.asarray(video[:]))}
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
@@ -107,14 +135,40 @@ def _read_npy(payload: bytes) -> np.ndarray:
 
 
 def _read_wav(payload: bytes) -> np.ndarray:
-    waveform, rate_hz = soundfile.read(io.BytesIO(payload), dtype="int16")
-    if rate_hz != SAMPLE_RATE_HZ or waveform.ndim != 1:
-        raise ValueError(f"expected {SAMPLE_RATE_HZ} Hz mono, got {rate_hz} Hz of shape {waveform.shape}")
-    return waveform
+    with soundfile.SoundFile(io.BytesIO(payload)) as sound:
+        if sound.samplerate != SAMPLE_RATE_HZ or sound.channels != 1:
+            raise ValueError(f"expected {SAMPLE_RATE_HZ} Hz mono, got {sound.samplerate} Hz, {sound.channels} channels")
+        if sound.subtype not in ("FLOAT", "DOUBLE"):
+            return sound.read(dtype="int16")
+        waveform = sound.read(dtype="float32")
+    if not np.isfinite(waveform).all():
+        raise _NotFinite("it holds numbers that are not finite")
+    return np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)
+
+
+class _NotFinite(ValueError):
+    """Sound that is not a number."""
+
+
+SAFETENSORS_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 
 
 def _read_safetensors(payload: bytes) -> dict[str, np.ndarray]:
-    return dict(sorted(safetensors.numpy.load(payload).items()))
+    return {name: _array(tensor) for name, tensor in sorted(safetensors.deserialize(payload))}
+
+
+def _array(tensor: Mapping[str, Any]) -> np.ndarray:
+    """bfloat16, which NumPy does not have, becomes float32: its upper two bytes."""
+    if tensor["dtype"] == "BF16":
+        upper = np.frombuffer(tensor["data"], "<u2").astype("<u4")
+        return (upper << 16).view("<f4").reshape(tensor["shape"])
+    return np.frombuffer(tensor["data"], SAFETENSORS_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+
+
+def _read_one(name: str) -> Callable[[bytes], np.ndarray]:
+    return lambda payload: _read_safetensors(payload)[name]
 
 
 DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
@@ -124,10 +178,16 @@ DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
     "txt": ("caption", bytes.decode),
     "face_embedding.npy": ("face_embedding", _read_npy),
     "truth.safetensors": ("truth", _read_safetensors),
+    "latents.safetensors": ("latents", _read_safetensors),
+    "text_embeddings.npy": ("text_embeddings", _read_npy),
+    "text_embeddings.safetensors": ("text_embeddings", _read_one("text_embeddings")),
+    "audio_features.npy": ("audio_features", _read_npy),
+    "audio_features.safetensors": ("audio_features", _read_one("audio_features")),
 }
 """Member -> the field of Sample it becomes, and how. Members that are not here are never read."""
 
-REQUIRED = ("facts", "video", "waveform", "caption")
+REQUIRED = {"facts": "json", "video": "video.npy or mp4", "caption": "txt"}
+"""Field that every sample has -> the members that give it."""
 
 DECODING_ERRORS = (ValueError, EOFError, KeyError, struct.error, safetensors.SafetensorError, soundfile.SoundFileError)
 """What the decoders raise for bytes that are not what the member's name says."""
@@ -139,7 +199,7 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
     Raises BadSample, naming shard, key and member, for what is missing, undecodable or not of the size that the
     json says.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"waveform": None}
     for name, payload in members.items():
         if name not in DECODERS:
             continue
@@ -147,34 +207,61 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
         try:
             fields[field] = decoder(payload)
         except DECODING_ERRORS as error:
-            raise BadSample(
-                f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
-            ) from error
-    absent = [name for name, (field, _) in DECODERS.items() if field in REQUIRED and field not in fields]
+            reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
+            message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
+            raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
+    absent = [given for field, given in REQUIRED.items() if field not in fields]
     if absent:
-        raise BadSample(f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}")
+        message = f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}"
+        raise BadSample(message, shard=shard, key=key, member=absent[0], reason="missing member")
     sample = Sample(key=key, **fields)
-    for fault in _faults(sample):
-        raise BadSample(f"{shard}: sample '{key}': {fault}; write the shard again")
+    for member, reason, fault in _faults(sample):
+        message = f"{shard}: sample '{key}': {fault}; write the shard again"
+        raise BadSample(message, shard=shard, key=key, member=member, reason=reason)
     return sample
 
 
-def _faults(sample: Sample) -> Iterable[str]:
-    """What does not fit the json, one sentence each."""
+Fault = tuple[str, str, str]
+"""Member, reason, and the sentence."""
+
+
+def _faults(sample: Sample) -> Iterator[Fault]:
+    """What does not fit the json."""
     missing = [name for name in FACTS if name not in sample.facts]
     if missing:
-        yield f"json lacks {', '.join(missing)}"
+        yield "json", "missing fact", f"json lacks {', '.join(missing)}"
         return
     frames, height, width = (sample.facts[name] for name in ("frames", "height", "width"))
     if sample.facts["fps"] != FPS:
-        yield f"json says {sample.facts['fps']} frames a second, expected {FPS}"
-    if sample.video.shape != (frames, height, width, 3) or sample.video.dtype != np.uint8:
-        yield (
-            f"video.npy is {sample.video.dtype} {list(sample.video.shape)}, "
-            f"json says uint8 {[frames, height, width, 3]}"
-        )
-    if len(sample.waveform) != audio_samples(frames):
-        yield f"wav has {len(sample.waveform)} samples, {frames} frames last {audio_samples(frames)}"
+        yield "json", "wrong frame rate", f"json says {sample.facts['fps']} frames a second, expected {FPS}"
+    if tuple(sample.video.shape) != (frames, height, width, 3) or sample.video.dtype != np.uint8:
+        have = f"{sample.video.dtype} {list(sample.video.shape)}"
+        yield "video.npy", "wrong size", f"video.npy is {have}, json says uint8 {[frames, height, width, 3]}"
+    if sample.waveform is not None and len(sample.waveform) != audio_samples(frames):
+        have = f"wav has {len(sample.waveform)} samples"
+        yield "wav", "wrong size", f"{have}, {frames} frames last {audio_samples(frames)}"
     for name, track in (sample.truth or {}).items():
         if len(track) != frames:
-            yield f"truth.safetensors: {name} has {len(track)} frames, json says {frames}"
+            have = f"truth.safetensors: {name} has {len(track)} frames"
+            yield "truth.safetensors", "wrong size", f"{have}, json says {frames}"
+    yield from _faults_of_signals(sample, frames)
+
+
+def _faults_of_signals(sample: Sample, frames: int) -> Iterator[Fault]:
+    """What does not fit among the signals computed ahead."""
+    features, text, latents = sample.audio_features, sample.text_embeddings, sample.latents
+    if features is not None and (features.ndim != 3 or len(features) != frames + 2 * AUDIO_CONTEXT_FRAMES):
+        expected = f"[{frames + 2 * AUDIO_CONTEXT_FRAMES}, layers, channels]"
+        yield "audio_features", "wrong size", f"audio_features is {list(features.shape)}, expected {expected}"
+    if text is not None and text.ndim != 2:
+        yield "text_embeddings", "wrong size", f"text_embeddings is {list(text.shape)}, expected [tokens, width]"
+    if latents is None:
+        return
+    member = "latents.safetensors"
+    if latents.keys() != {"starts", "latents"}:
+        yield member, "missing fact", f"{member} holds {', '.join(latents) or 'nothing'}, expected starts and latents"
+    elif (
+        latents["starts"].ndim != 1 or latents["latents"].ndim != 5 or len(latents["starts"]) != len(latents["latents"])
+    ):
+        have = f"starts {list(latents['starts'].shape)} and latents {list(latents['latents'].shape)}"
+        yield member, "wrong size", f"{member} holds {have}, expected [K] and [K, T, C, h, w]"

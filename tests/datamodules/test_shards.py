@@ -56,8 +56,8 @@ def test_damaged_member_is_named(sample, member):
 
 def test_missing_member_is_named(sample):
     members = encode(sample)
-    del members["wav"]
-    with pytest.raises(BadSample, match=r"a\.tar: sample '0000000' lacks wav; it has .*video\.npy"):
+    del members["txt"]
+    with pytest.raises(BadSample, match=r"a\.tar: sample '0000000' lacks txt; it has .*video\.npy"):
         decode(members, sample.key, "a.tar")
 
 
