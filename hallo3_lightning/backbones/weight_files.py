@@ -1,0 +1,221 @@
+"""Which weight files of other people the project can use, where they lie, and whether they are the ones meant.
+
+Nothing is ever downloaded: a file that is needed and absent is named with its size, sha256 and source.
+Sizes and sums are what several independent projects state for the files (those of antelopev2 and buffalo_l: release v0.7
+of github.com/deepinsight/insightface); None where nobody's was found.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from hallo3_lightning.errors import UsageError, unknown
+
+VARIABLE = "HALLO3_WEIGHTS"
+"""Of the environment: the folder of weight files where --weights-dir is not given."""
+
+PLACES = (
+    "",
+    "models",
+    "face_analysis/models",
+    "pretrained_models/face_analysis/models",
+    "antelopev2",
+    "antelopev2/antelopev2",
+    "models/antelopev2",
+    "models/antelopev2/antelopev2",
+    "buffalo_l",
+    "models/buffalo_l",
+    "syncnet",
+)
+"""Where in a folder of weights a file may lie: loose; as the published Hallo3 weights have it (README, "Download
+Pretrained Models": face_analysis/models); as insightface unpacks its packs (models/NAME, and NAME twice, since the zip of
+antelopev2 holds a folder of that name)."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file of weights."""
+
+    name: str
+    num_bytes: int | None
+    sha256: str | None
+    source: str
+    licence: str
+    purpose: str
+    needed_by: tuple[str, ...]
+    """Verbs of `hallo3` that use it."""
+    also_named: tuple[str, ...] = ()
+    """Names under which the same bytes are published too."""
+
+    def find(self, folder: Path | None) -> Path | None:
+        """Where it lies in a folder of weights; None where it does not."""
+        if folder is None:
+            return None
+        paths = (folder / place / name for name in (self.name, *self.also_named) for place in PLACES)
+        return next((path for path in paths if path.is_file()), None)
+
+    def required(self, folder: Path | None, what: str) -> Path:
+        """Where it lies; `what` needs it. Raises UsageError that says which file to get, and from where."""
+        path = self.find(folder)
+        if path is not None:
+            return path
+        size = "size unknown" if self.num_bytes is None else f"{self.num_bytes:,} bytes"
+        there = f"is not in {folder}" if folder is not None else "has no folder to be in"
+        raise UsageError(
+            f"{what} needs {self.name} ({size}, sha256 {self.sha256 or 'unknown'}), which {there}; get it from "
+            f"{self.source}, put it in a folder and give that with --weights-dir or {VARIABLE}; "
+            "`hallo3 doctor` lists what is there and what is missing"
+        )
+
+    def state(self, folder: Path | None) -> str:
+        """ "present", "missing", or what differs; all bytes are read."""
+        path = self.find(folder)
+        if path is None:
+            return "missing"
+        if self.num_bytes is not None and path.stat().st_size != self.num_bytes:
+            return f"{path.stat().st_size:,} bytes, not {self.num_bytes:,}"
+        if self.sha256 is not None and sha256_of(path) != self.sha256:
+            return "sha256 differs"
+        return "present" if self.sha256 is not None else "present, sha256 not known"
+
+
+INSIGHTFACE = "https://github.com/deepinsight/insightface/releases/download/v0.7"
+INSIGHTFACE_LICENCE = "non-commercial research only (insightface's README)"
+LIPSYNC = "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data"
+
+SCRFD = WeightFile(
+    name="scrfd_10g_bnkps.onnx",
+    also_named=("det_10g.onnx",),
+    num_bytes=16_923_827,
+    sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+    source=f"{INSIGHTFACE}/antelopev2.zip (or buffalo_l.zip), or face_analysis/models of the published Hallo3 weights",
+    licence=INSIGHTFACE_LICENCE,
+    purpose="finds faces and five landmarks (SCRFD, arXiv 2105.04714)",
+    needed_by=("prepare",),
+)
+
+ARCFACE = WeightFile(
+    name="glintr100.onnx",
+    num_bytes=260_665_334,
+    sha256="4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
+    source=f"{INSIGHTFACE}/antelopev2.zip, or face_analysis/models of the published Hallo3 weights",
+    licence=INSIGHTFACE_LICENCE,
+    purpose="face embeddings, the ones that the published Hallo3 is conditioned on (ArcFace, arXiv 1801.07698)",
+    needed_by=("prepare",),
+)
+
+SYNCNET = WeightFile(
+    name="syncnet_v2.model",
+    num_bytes=54_573_114,
+    sha256="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
+    source=f"{LIPSYNC}/syncnet_v2.model",
+    licence="not stated (the code beside it: MIT)",
+    purpose="how far sound and lips are apart (SyncNet, Chung and Zisserman 2016)",
+    needed_by=("prepare",),
+)
+
+REGISTRY: Mapping[str, WeightFile] = {file.name: file for file in (SCRFD, ARCFACE, SYNCNET)}
+
+
+@dataclass(frozen=True)
+class WeightFolder:
+    """A folder of weights that save_pretrained wrote, or a published one that import-weights reads."""
+
+    name: str
+    setting: str
+    """How a run is told where it is."""
+    source: str
+    licence: str
+    purpose: str
+    needed_by: tuple[str, ...]
+    holds: str
+    """A file that it must have."""
+
+    def find(self, folder: Path | None) -> Path | None:
+        """Where it lies in a folder of weights; None where it does not."""
+        if folder is None:
+            return None
+        paths = (
+            folder / place / self.name for place in ("", "wav2vec", "pretrained_models", "pretrained_models/wav2vec")
+        )
+        return next((path for path in paths if (path / self.holds).is_file()), None)
+
+    def state(self, folder: Path | None) -> str:
+        """ "present" or "missing"; what it holds is not looked at."""
+        return "missing" if self.find(folder) is None else "present"
+
+
+MODELS = ("fit", "validate", "test", "predict")
+
+FOLDERS: tuple[WeightFolder, ...] = (
+    WeightFolder(
+        name="CogVideoX-5b-I2V/vae",
+        setting="--model.encoders.video_folder",
+        source="https://huggingface.co/zai-org/CogVideoX-5b-I2V",
+        licence="CogVideoX licence (its model card)",
+        purpose="video autoencoder of the full size",
+        needed_by=MODELS,
+        holds="config.json",
+    ),
+    WeightFolder(
+        name="CogVideoX-5b-I2V/transformer",
+        setting="hallo3 import-weights",
+        source="https://huggingface.co/zai-org/CogVideoX-5b-I2V",
+        licence="CogVideoX licence (its model card)",
+        purpose="backbone that the full size starts from",
+        needed_by=("import-weights",),
+        holds="config.json",
+    ),
+    WeightFolder(
+        name="t5-v1_1-xxl",
+        setting="--model.encoders.text_folder",
+        source="https://huggingface.co/google/t5-v1_1-xxl, or the published Hallo3 weights",
+        licence="Apache-2.0",
+        purpose="text encoder of the full size",
+        needed_by=MODELS,
+        holds="config.json",
+    ),
+    WeightFolder(
+        name="wav2vec2-base-960h",
+        setting="--model.encoders.audio_folder",
+        source="https://huggingface.co/facebook/wav2vec2-base-960h, or wav2vec/ of the published Hallo3 weights",
+        licence="Apache-2.0",
+        purpose="audio encoder of the full size",
+        needed_by=MODELS,
+        holds="config.json",
+    ),
+)
+
+
+def weights_dir(given: Path | None = None) -> Path | None:
+    """The folder of weight files: the one given, else that of the environment, else None. An absent one is an error."""
+    name = given if given is not None else os.environ.get(VARIABLE)
+    if not name:
+        return None
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        told = "--weights-dir" if given is not None else VARIABLE
+        raise UsageError(f"{told} {folder} is no folder; give the folder that holds the weight files")
+    return folder
+
+
+def weight_file(name: str) -> WeightFile:
+    """The file of that name. Raises UsageError that lists the known ones."""
+    if name not in REGISTRY:
+        raise unknown("weight file", name, REGISTRY)
+    return REGISTRY[name]
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, read once a process while it stays as it is."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, num_bytes: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
