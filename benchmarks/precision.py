@@ -1,7 +1,7 @@
 """What bfloat16 costs: a small random denoiser's v against the same in float32, for three ways of computing it.
 
-The published way casts everything, rotary tables too; with bf16-true ours keeps the tables in float32. Modulation in
-float32 within a bfloat16 network was not measured: tokens would have to be cast at each site.
+The published way casts everything, rotary tables too; with bf16-true ours keeps the tables in float32, with bf16-mixed
+the time embedding and the modulation too.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from torch.nn.functional import silu
 
 from hallo3_lightning.model.attention import Attention, KeysValues
 from hallo3_lightning.model.positions import Rotary
+from hallo3_lightning.model.precision import uncast
 from hallo3_lightning.model.sites import (
     Adapter,
     BlockModulation,
@@ -32,7 +33,8 @@ class ExpertNorm(nn.Module):
 
     def modulations(self, time: Tensor) -> tuple[Modulation, Modulation]:
         """Modulation of the video [B, 1, 1, C] and of the text [B, 1, C] for time [B, E]."""
-        video, text = self.linear(silu(time)).chunk(2, dim=-1)
+        with uncast(time):
+            video, text = self.linear(silu(time)).chunk(2, dim=-1)
         return (
             Modulation(*rearrange(video, "b (three c) -> three b 1 1 c", three=3)),
             Modulation(*rearrange(text, "b (three c) -> three b 1 c", three=3)),

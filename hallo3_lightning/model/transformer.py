@@ -12,6 +12,7 @@ from torch.nn.functional import silu
 from hallo3_lightning.geometry import PATCH, patches
 from hallo3_lightning.model.block import Block
 from hallo3_lightning.model.positions import Rotary, rotary_3d, sinusoid
+from hallo3_lightning.model.precision import uncast
 from hallo3_lightning.model.sites import Condition, Conditions, Signal
 
 
@@ -108,7 +109,9 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = nn.Linear(time_width, time_width)
 
     def forward(self, steps: Tensor) -> Tensor:
-        return self.linear_2(silu(self.linear_1(sinusoid(steps, self.width).to(self.linear_1.weight.dtype))))
+        waves = sinusoid(steps, self.width).to(self.linear_1.weight.dtype)
+        with uncast(waves):
+            return self.linear_2(silu(self.linear_1(waves)))
 
 
 class OutputNorm(nn.Module):
@@ -120,7 +123,8 @@ class OutputNorm(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
-        shift, scale = rearrange(self.linear(silu(time)), "b (two c) -> two b 1 1 c", two=2)
+        with uncast(time):
+            shift, scale = rearrange(self.linear(silu(time)), "b (two c) -> two b 1 1 c", two=2)
         return self.norm(tokens) * (1 + scale) + shift
 
 

@@ -1,5 +1,7 @@
 """What stands beside the noisy latents, assembled by the published code with a linear stand-in for the autoencoder."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from einops import einsum, rearrange, reduce
@@ -10,16 +12,22 @@ from hallo3_lightning.conditioning.dropout import Dropout, without
 from hallo3_lightning.conditioning.motion import Corruption, masked, noised, padded, with_reference
 from tests.golden.near import TOLERANCE, error
 
-MOTION_FRAMES = 2
 
+@dataclass(frozen=True)
+class StandIn:
+    """The recorded autoencoder: means of pixels and of pairs of frames, twice, the odd first one by itself; a mixture."""
 
-def encoded(frames: Tensor, mix: Tensor, scale: float) -> Tensor:
-    """The stand-in autoencoder: means of 8x8 pixels and of pairs of frames, twice, the odd first one by itself."""
-    means = reduce(frames, "b f c (h p) (w q) -> b f c h w", "mean", p=8, q=8)
-    for _ in range(2):
-        first, rest = means[:, : means.shape[1] % 2], means[:, means.shape[1] % 2 :]
-        means = torch.cat([first, reduce(rest, "b (f two) c h w -> b f c h w", "mean", two=2)], dim=1)
-    return scale * einsum(mix, means, "z c, b f c h w -> b f z h w")
+    mix: Tensor
+    scale: float
+    height: int
+    width: int
+
+    def encode(self, frames: Tensor) -> Tensor:
+        means = reduce(frames, "b f c (h p) (w q) -> b f c h w", "mean", h=self.height, w=self.width)
+        for _ in range(2):
+            first, rest = means[:, : means.shape[1] % 2], means[:, means.shape[1] % 2 :]
+            means = torch.cat([first, reduce(rest, "b (f two) c h w -> b f c h w", "mean", two=2)], dim=1)
+        return self.scale * einsum(self.mix, means, "z c, b f c h w -> b f z h w")
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +38,20 @@ def recorded(goldens) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def batch(goldens, recorded) -> Batch:
     """Our assembly from the recorded frames and draws."""
-    scale, mix = goldens.config["scale_factor"], recorded["vae.mix"]
-    motion = recorded["in.mp4"][:, :MOTION_FRAMES]
-    motion = noised(
-        motion, recorded["rand.log_sigma"], rearrange(recorded["rand.image_noise"], "b c f h w -> b f c h w")
-    )
+    config, noise = goldens.config, rearrange(recorded["rand.image_noise"], "b c f h w -> b f c h w")
+    autoencoder = StandIn(recorded["vae.mix"], config["scale_factor"], config["lat_h"], config["lat_w"])
+    motion = noised(recorded["in.mp4"][:, : noise.shape[1]], recorded["rand.log_sigma"], noise)
     motion = masked(motion, recorded["rand.mask_uniform"][None], Corruption().mask_rate)
     together = with_reference(recorded["in.ref_image"][:, 0], motion)
     torch.testing.assert_close(
         rearrange(together, "b f c h w -> b c f h w"), recorded["mid.vae_in.image_concat"], rtol=0, atol=0
     )
-    latents = encoded(recorded["in.mp4"], mix, scale)
+    latents = autoencoder.encode(recorded["in.mp4"])
     return Batch(
         keys=("golden",),
         latents=latents,
-        motion_latents=padded(encoded(together, mix, scale), latents.shape[1]),
-        reference_latents=encoded(recorded["in.mask_ref"], mix, scale),
+        motion_latents=padded(autoencoder.encode(together), latents.shape[1]),
+        reference_latents=autoencoder.encode(recorded["in.mask_ref"]),
     )
 
 

@@ -60,8 +60,8 @@ def test_estimate_of_the_clean_latents(step):
 
 
 def test_losses(step):
-    assert error(step.losses.detach(), step.recorded["out.loss_per_sample"]) <= TOLERANCE
-    assert error(step.losses.mean().detach(), step.recorded["out.loss"]) <= TOLERANCE
+    assert error(step.losses.detach(), step.recorded["out.loss_per_sample"]) <= TOLERANCE + TIME_TOLERANCE
+    assert error(step.losses.mean().detach(), step.recorded["out.loss"]) <= TOLERANCE + TIME_TOLERANCE
 
 
 def norms(goldens, step: Step) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -85,7 +85,7 @@ def test_norms_of_all_gradients(goldens, step):
     ours, theirs = norms(goldens, step)
     assert ours.keys() == theirs.keys()
     far = {name: float(abs(ours[name] / theirs[name] - 1)) for name in theirs}
-    assert max(far.values()) <= GRADIENT_TOLERANCE, max(far, key=lambda name: far[name])
+    assert max(far.values()) <= GRADIENT_TOLERANCE + TIME_TOLERANCE, max(far, key=lambda name: far[name])
 
 
 def test_whole_gradients(step):
@@ -93,7 +93,7 @@ def test_whole_gradients(step):
     recorded = {name.removeprefix("grad."): value for name, value in step.recorded.items() if name.startswith("grad.")}
     assert any("ref_model" in name and "query_key_value" in name for name in recorded)
     found = {name: error(gradients[name], theirs) for name, theirs in recorded.items()}
-    assert found == {name: pytest.approx(0, abs=GRADIENT_TOLERANCE) for name in recorded}
+    assert found == {name: pytest.approx(0, abs=GRADIENT_TOLERANCE + TIME_TOLERANCE) for name in recorded}
 
 
 def test_parameters_without_a_gradient_are_those_we_do_not_build(goldens, step):

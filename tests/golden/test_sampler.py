@@ -1,4 +1,4 @@
-"""The published guided sample of 50 steps, with the noises that it used."""
+"""The published guided sample, with the noises that it used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,9 +16,7 @@ from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.diffusion.schedule import Oddities, schedule
 from tests.golden.network import published_network
 
-STEPS = 50
 ODDITIES = Oddities(rescaled_on_subset=True, nearest_alphas=True, wasted_draws=True)
-PUBLISHED = Sampling("dpmpp_2m_sde", STEPS, guidance=3.5, guided=("text", "audio"), oddities=ODDITIES)
 TOLERANCE = 1e-5
 NOTICED = 10 * TOLERANCE
 
@@ -26,6 +24,11 @@ NOTICED = 10 * TOLERANCE
 @pytest.fixture(scope="module")
 def network(goldens) -> Denoiser:
     return published_network(goldens, "s2")
+
+
+def published(goldens) -> Sampling:
+    steps = len(goldens.tensors("s2_sampler_noise")["rand.draws_per_step"])
+    return Sampling("dpmpp_2m_sde", steps, guidance=3.5, guided=("text", "audio"), oddities=ODDITIES)
 
 
 def recorded_clip(tensors: Mapping[str, Tensor]) -> Batch:
@@ -52,7 +55,8 @@ def recorded_noise(goldens, initial: Tensor) -> Callable[[int], Tensor]:
 def sample(network: Denoiser, goldens, sampling: Sampling) -> tuple[Tensor, dict[int, Tensor]]:
     """The sample, and the noisy latents that each step began with."""
     tensors = goldens.tensors("s2_sampler")
-    visited = replace(schedule(Process(), STEPS, sampling.oddities), draws=schedule(Process(), STEPS, ODDITIES).draws)
+    draws = schedule(Process(), sampling.steps, ODDITIES).draws
+    visited = replace(schedule(Process(), sampling.steps, sampling.oddities), draws=draws)
     predict, seen = prediction(network, recorded_clip(tensors), sampling), []
 
     def watched(noisy: Tensor, step: int) -> Tensor:
@@ -69,7 +73,7 @@ def error(ours: Tensor, theirs: Tensor) -> float:
 
 def test_states_and_sample(network, goldens):
     theirs = goldens.tensors("s2_sampler")
-    ours, states = sample(network, goldens, PUBLISHED)
+    ours, states = sample(network, goldens, published(goldens))
     recorded = [int(name.split(".")[1]) for name in theirs if name.endswith("x_in")]
     assert {step: error(states[step], theirs[f"step.{step}.x_in"]) for step in recorded} == {
         step: pytest.approx(0, abs=TOLERANCE) for step in recorded
@@ -103,5 +107,5 @@ MISTAKES: dict[str, dict[str, Any]] = {
 def test_the_sample_notices_a_mistake(network, goldens, mistake):
     """The options that give the published sample are the only ones that do."""
     theirs = goldens.tensors("s2_sampler")["out.sample"]
-    ours, _ = sample(network, goldens, replace(PUBLISHED, **MISTAKES[mistake]))
+    ours, _ = sample(network, goldens, replace(published(goldens), **MISTAKES[mistake]))
     assert error(ours, theirs) > NOTICED, f"{mistake}: {error(ours, theirs)}"
