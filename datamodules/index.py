@@ -1,175 +1,208 @@
 """Where every member of every sample lies: tars are walked once, then read by byte range."""
 
-import hashlib
-import json
 import os
-import re
-import tarfile
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from datamodules.index_file import INDEX_FILE, Buffer, Contents, NotAnIndex, check, mapped, packed, parsed, save
+from datamodules.indexing import build
+from datamodules.scan import Problem, content_digest
 from datamodules.shards import DECODERS, BadSample, Sample, decode
+from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_url
 from hallo3_lightning.errors import UsageError
 
-INDEX_FILE = "index.json"
-_VERSION = 2
-"""Raise it with every change of what `scan` accepts: indexes of before are then built anew."""
-
-_TAR_END = 1024
-"""Bytes of zeros that end a tar, at the least: two blocks (POSIX.1-2017, pax, ustar interchange format)."""
-
-_CHUNK = 1 << 20
-
-_MEMBER = re.compile(r"(?:\./)*(?P<key>(?:.*/)?[^./][^./]*)\.(?P<name>[^/]+)")
-"""WebDataset's rule: the key ends at the first dot of the file's name."""
-
-Range = tuple[int, int]
-"""Offset and size, in bytes."""
+TAR = ".tar"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One sample: its shard, its key, and where its members lie."""
-
-    shard: str
-    key: str
-    members: Mapping[str, Range]
-
-
-@dataclass(frozen=True)
 class Index:
-    """The samples of a folder of shards, in the order of shard names and of the samples in them."""
+    """The samples of a data set, in the order of shard names and of the samples in them.
 
-    folder: Path
-    rows: tuple[Row, ...]
-    digest: str
-    """Of all the shards' bytes: changes when any sample does."""
+    It lies in a mapped file: a worker that gets a copy maps the same file, whatever its size.
+    """
+
+    def __init__(self, store: Store, source: Path | bytes) -> None:
+        """source: the index file, checked before, or what would stand in it."""
+        self.store = store
+        self._source = source
+        buffer: Buffer = mapped(source) if isinstance(source, Path) else source
+        self._contents: Contents = parsed(buffer)
+        self.samples_per_shard = np.array([shard.samples for shard in self._contents.shards], np.int64)
+        """[S], shards in order of name."""
+        self._shard_ends = np.cumsum(self.samples_per_shard)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"store": self.store, "source": self._source, "digest": self.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["store"], state["source"])  # type: ignore[misc]
+        if self.digest != state["digest"]:
+            raise UsageError(f"{self.name}: its index was written anew while it was read; start again")
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._contents.table)
+
+    @property
+    def name(self) -> str:
+        """The folder or URL of the shards."""
+        return self.store.place
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of all the shards' bytes and of which samples were kept: changes when any sample does."""
+        return self._contents.digest
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Names of the shards, sorted."""
+        return tuple(shard.name for shard in self._contents.shards)
+
+    @property
+    def shard_bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.bytes for shard in self._contents.shards)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was left out, and why."""
+        return self._contents.problems
+
+    @property
+    def verified(self) -> bool:
+        """Whether every sample was decoded once when it was indexed."""
+        return self._contents.verified
+
+    @property
+    def repeated_keys(self) -> int:
+        """Samples whose key stands in several shards; `key` gives key@shard for them."""
+        return self._contents.repeated_keys
+
+    def key(self, number: int) -> str:
+        """The key of sample `number`, unique in the data set."""
+        return self._contents.key(self._checked(number))
+
+    def shard(self, number: int) -> str:
+        """The name of the shard that holds it."""
+        place = np.searchsorted(self._shard_ends, self._checked(number), side="right")
+        return self._contents.shards[int(place)].name
+
+    def members(self, number: int) -> tuple[str, ...]:
+        """Names of its members, sorted."""
+        return tuple(self.sizes(number))
+
+    def sizes(self, number: int) -> dict[str, int]:
+        """Bytes of each of its members."""
+        lengths = self._contents.table[self._checked(number), :, 1]
+        return {name: int(size) for name, size in zip(self._contents.members, lengths, strict=True) if size >= 0}
+
+    def read_members(self, number: int, names: Collection[str] | None = None) -> dict[str, bytes]:
+        """The bytes of its members of those names that it has; by default of all that are ever decoded.
+
+        Raises OSError when they cannot be read now.
+        """
+        return self.read_many([number], names)[0]
+
+    def read_many(self, numbers: Sequence[int], names: Collection[str] | None = None) -> list[dict[str, bytes]]:
+        """As read_members for each number, with several reads in flight."""
+        extents = [self._extents(number, DECODERS if names is None else names) for number in numbers]
+        payloads = iter(self.store.read([wanted for sample in extents for wanted in sample.values()]))
+        return [{name: next(payloads) for name in sample} for sample in extents]
 
     def read(self, number: int) -> Sample:
-        """Sample `number` of the folder, decoded."""
-        row = self.rows[number]
-        with (self.folder / row.shard).open("rb", buffering=0) as file:
-            members = {
-                name: os.pread(file.fileno(), size, offset)
-                for name, (offset, size) in row.members.items()
-                if name in DECODERS
-            }
-        return decode(members, row.key, row.shard)
+        """Sample `number`, decoded. Raises BadSample for a damaged one, OSError when it cannot be read now."""
+        return decode(self.read_members(number), self.key(number), self.shard(number))
+
+    def _extents(self, number: int, names: Collection[str]) -> dict[str, Range]:
+        shard, row = self.shard(number), self._contents.table[number].tolist()
+        pairs = zip(self._contents.members, row, strict=True)
+        return {name: Range(shard, offset, size) for name, (offset, size) in pairs if size >= 0 and name in names}
+
+    def _checked(self, number: int) -> int:
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.name}: no sample {number}, there are {len(self)}")
+        return number
 
 
-def open_index(folder: Path) -> Index:
-    """The index of a folder of tars, built and saved beside them when there is none or when a shard is newer.
+def open_index(place: str | Path, *, strict: bool = False) -> Index:
+    """The index of a folder of tars, or of an allowed URL that has an index.wdx beside its shards.
 
-    Raises UsageError when the folder is missing or holds no shard.
+    A folder without an index, or with one older than a shard, is indexed, and the index saved there if we may write.
+    strict: raise BadSample for the first sample that had to be left out. Raises UsageError for a place without shards.
     """
-    shards = sorted(folder.glob("*.tar"))
-    if not shards:
-        what = "holds no .tar shards" if folder.is_dir() else "does not exist"
-        raise UsageError(f"{folder} {what}; make procedural ones with: hallo3 synthesize {folder.parent}")
-    saved = _load(folder, shards)
-    if saved is not None:
-        return saved
-    table = _build(shards)
-    if os.access(folder, os.W_OK):
-        _save(folder / INDEX_FILE, table)
-    return _index(folder, table)
-
-
-def scan(shard: Path) -> dict[str, dict[str, Range]]:
-    """Key -> member -> byte range, in the order of the tar, read from its headers alone.
-
-    Only plain files count; names are never made into paths. Raises BadSample for a damaged or repeating tar.
-    """
-    size = shard.stat().st_size
-    samples: dict[str, dict[str, Range]] = {}
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for entry in tar:
-                match = _MEMBER.fullmatch(entry.name)
-                if not entry.isfile() or entry.issparse() or match is None:
-                    continue
-                if entry.offset_data + entry.size > size:
-                    raise BadSample(f"{shard}: ends within {entry.name}; the shard is truncated, copy it again")
-                members = samples.setdefault(match["key"], {})
-                if match["name"] in members:
-                    raise BadSample(f"{shard}: sample '{match['key']}' has member {match['name']} twice")
-                members[match["name"]] = (entry.offset_data, entry.size)
-            walked = tar.offset
-    except tarfile.TarError as error:
-        raise BadSample(f"{shard}: not a whole plain tar ({error}); copy or write it again") from error
-    if not _ends_at(shard, walked):
-        raise BadSample(
-            f"{shard}: damaged or truncated at byte {walked} of {size}, where there is neither a member nor the zeros "
-            "that end a tar; copy or write it again"
+    index = _open_url(str(place)) if is_url(place) else _open_folder(Path(place))
+    if strict and index.problems:
+        first = index.problems[0]
+        message = (
+            f"{index.name}: {len(index.problems)} problems; the first: {first.shard} '{first.key}': {first.reason}"
         )
-    return samples
+        raise BadSample(message, shard=first.shard, key=first.key, member="", reason=first.reason)
+    if len(index) == 0:
+        why = f"; the first problem: {index.problems[0].shard}: {index.problems[0].reason}" if index.problems else ""
+        raise UsageError(f"{index.name}: no sample can be read from its {len(index.shards)} shards{why}")
+    return index
 
 
-def _ends_at(shard: Path, offset: int) -> bool:
-    """Whether zeros follow up to the end of the file: tarfile stops at a broken header as if the tar ended there."""
-    if shard.stat().st_size - offset < _TAR_END:
-        return False
-    with shard.open("rb") as file:
-        file.seek(offset)
-        return all(not chunk.strip(bytes(1)) for chunk in iter(lambda: file.read(_CHUNK), b""))
+def shards_of(folder: Path) -> list[str]:
+    """Names of the tars of a folder, sorted; raises UsageError when there are none."""
+    names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
+    if names:
+        return names
+    if folder.name.endswith(COMPRESSED) or any(folder.glob(f"*{end}") for end in COMPRESSED):
+        raise UsageError(f"{folder}: compressed shards cannot be read by byte range; decompress them to .tar")
+    what = "holds no .tar shards" if folder.is_dir() else "does not exist"
+    raise UsageError(f"{folder} {what}; make procedural ones with: hallo3 synthesize {folder.parent}")
 
 
-def _build(shards: list[Path]) -> dict[str, Any]:
-    return {
-        "version": _VERSION,
-        "shards": [
-            {"name": shard.name, "bytes": shard.stat().st_size, "blake2b": _hash(shard), "samples": scan(shard)}
-            for shard in shards
-        ],
-    }
-
-
-def _load(folder: Path, shards: list[Path]) -> Index | None:
-    """The saved index, or None if it is not there, damaged, of another version, or older than a shard."""
-    saved = folder / INDEX_FILE
-    if not saved.is_file():
-        return None
-    built_ns = saved.stat().st_mtime_ns
-    if any(shard.stat().st_mtime_ns > built_ns for shard in shards):
-        return None
+def saved_index(folder: Path) -> Index | None:
+    """The index in a folder; None if it is not there, damaged, of another version, or not of these shards."""
+    path, store = folder / INDEX_FILE, LocalStore(folder)
     try:
-        table = json.loads(saved.read_text())
-        known = [(shard["name"], shard["bytes"]) for shard in table["shards"]]
-        if table["version"] != _VERSION or known != [(shard.name, shard.stat().st_size) for shard in shards]:
-            return None
-        return _index(folder, table)
-    except (ValueError, KeyError, TypeError, AttributeError):  # not JSON, or not of this shape
+        check(mapped(path))  # of its own: what was checked need not stay in memory
+        index = Index(store, path)
+    except (OSError, NotAnIndex):
         return None
+    return index if _fits(index, store, path) else None
 
 
-def _index(folder: Path, table: dict[str, Any]) -> Index:
-    rows = tuple(
-        Row(shard["name"], key, {name: (offset, size) for name, (offset, size) in members.items()})
-        for shard in table["shards"]
-        for key, members in shard["samples"].items()
-    )
-    return Index(folder, rows, _digest(table))
+def build_index(folder: Path, *, verify: bool = False, workers: int = 1) -> Index:
+    """Index a folder, and save the index there if we may write."""
+    store = LocalStore(folder)
+    contents = build(store, shards_of(folder), verify=verify, workers=workers)
+    if not os.access(folder, os.W_OK):
+        return Index(store, b"".join(packed(contents)))
+    save(folder / INDEX_FILE, contents)
+    return Index(store, folder / INDEX_FILE)
 
 
-def _save(saved: Path, table: dict[str, Any]) -> None:
-    """Under a name of its own first: several ranks may do this at once."""
-    with tempfile.NamedTemporaryFile("w", dir=saved.parent, prefix=".index-", delete=False) as file:
-        json.dump(table, file)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(saved)
+def _open_folder(folder: Path) -> Index:
+    shards_of(folder)
+    return saved_index(folder) or build_index(folder)
 
 
-def _hash(shard: Path) -> str:
-    with shard.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def _open_url(url: str) -> Index:
+    store = FsspecStore(url)
+    size = store.stat(INDEX_FILE).size
+    whole = store.read([Range(INDEX_FILE, 0, size)])[0]
+    try:
+        check(whole)
+    except NotAnIndex as error:
+        raise UsageError(f"{url}/{INDEX_FILE}: {error}; index the shards and upload the index again") from error
+    return Index(store, whole)
 
 
-def _digest(table: dict[str, Any]) -> str:
-    named = [[shard["name"], shard["blake2b"]] for shard in table["shards"]]
-    return hashlib.blake2b(json.dumps(named).encode(), digest_size=8).hexdigest()
+def _fits(index: Index, store: LocalStore, path: Path) -> bool:
+    """Whether the shards are those that were indexed; one that is newer than the index is hashed again."""
+    shards = index._contents.shards
+    if [shard.name for shard in shards] != shards_of(store.folder):
+        return False
+    built_ns = path.stat().st_mtime_ns
+    for shard in shards:
+        found = (store.folder / shard.name).stat()
+        if found.st_size != shard.bytes:
+            return False
+        if found.st_mtime_ns > built_ns and content_digest(store, shard.name, shard.bytes) != shard.digest:
+            return False
+    return True

@@ -1,0 +1,189 @@
+"""Building an index: every tar walked and hashed once, by several processes, and decoded once if asked."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datamodules.index_file import MOST_MEMBERS, Contents, Shard
+from datamodules.scan import Extent, Problem, Scanned, content_digest, scan
+from datamodules.shards import DECODERS, BadSample, Sample, decode
+from datamodules.stores import LocalStore, Range, Store
+
+FRAMES_AT_ONCE = 32
+
+MOST_PROBLEMS = 200_000
+"""Problems that an index lists; what is left out past it is only counted."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard's share of an index."""
+
+    shard: Shard
+    members: tuple[str, ...]
+    table: np.ndarray
+    """[samples, members, 2] int64."""
+    keys: tuple[bytes, ...]
+    problems: tuple[Problem, ...]
+
+
+def build(
+    store: Store,
+    shards: Sequence[str],
+    *,
+    verify: bool = False,
+    workers: int = 1,
+    digest: Callable[[Store, str, int], str] | None = None,
+) -> Contents:
+    """The index of the shards, the same for any number of workers.
+
+    verify: decode every sample once and leave out those that cannot be. digest: of a shard's bytes; by default its
+    content for a local store, and for others their own tag, as reading all of a remote shard costs what it costs.
+    """
+    digest = digest or (content_digest if isinstance(store, LocalStore) else _tag_digest)
+    work = partial(_part, store, verify, digest)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    parts = []
+    with Progress(*columns, transient=True, disable=workers == 1 and not verify) as progress:
+        task = progress.add_task("verifying shards" if verify else "indexing shards", total=len(shards))
+        for part in _mapped(work, shards, min(workers, len(shards))):
+            parts.append(part)
+            progress.advance(task)
+    return joined(parts, verified=verify)
+
+
+def joined(parts: Sequence[Part], verified: bool = False) -> Contents:
+    """One index of all parts, which stand in the order of shard names."""
+    members = kept_members(Counter(name for part in parts for name in part.members))
+    column = {name: number for number, name in enumerate(members)}
+    keys, repeated = _distinguished(parts)
+    table = np.full((len(keys), len(members), 2), -1, np.int64)
+    first = 0
+    for part in parts:
+        theirs = [number for number, name in enumerate(part.members) if name in column]
+        ours = [column[part.members[number]] for number in theirs]
+        table[first : first + part.shard.samples, ours] = part.table[:, theirs]
+        first += part.shard.samples
+    key_bytes = b"".join(keys)
+    shards = tuple(part.shard for part in parts)
+    return Contents(
+        shards=shards,
+        members=members,
+        table=table,
+        key_ends=np.cumsum([0, *map(len, keys)], dtype=np.int64),
+        keys=np.frombuffer(key_bytes, np.uint8),
+        problems=_listed([problem for part in parts for problem in part.problems]),
+        digest=_digest(shards, key_bytes),
+        verified=verified,
+        repeated_keys=repeated,
+    )
+
+
+def kept_members(counts: Counter[str]) -> tuple[str, ...]:
+    """The names that an index keeps, sorted: those that are ever read first, then the commonest."""
+    order = sorted(counts, key=lambda name: (name not in DECODERS, -counts[name], name))
+    return tuple(sorted(order[:MOST_MEMBERS]))
+
+
+def _part(store: Store, verify: bool, digest: Callable[[Store, str, int], str], shard: str) -> Part:
+    found = scan(store, shard)
+    if verify:
+        found.problems += _undecodable(store, found)
+    members = kept_members(Counter(name for sample in found.samples.values() for name in sample))
+    column = {name: number for number, name in enumerate(members)}
+    table = np.full((len(found.samples), len(members), 2), -1, np.int64)
+    for row, sample in zip(table, found.samples.values(), strict=True):
+        for name, extent in sample.items():
+            if name in column:
+                row[column[name]] = extent
+    described = Shard(shard, found.bytes, digest(store, shard, found.bytes), len(found.samples))
+    return Part(described, members, table, tuple(key.encode() for key in found.samples), tuple(found.problems))
+
+
+def _undecodable(store: Store, found: Scanned) -> list[Problem]:
+    """Decode every sample, and take out of `found` those that cannot be."""
+    problems = []
+    for key, extents in list(found.samples.items()):
+        reason = _fault_when_decoded(store, found.shard, key, extents)
+        if reason:
+            del found.samples[key]
+            problems.append(Problem(found.shard, key, reason))
+    return problems
+
+
+def _fault_when_decoded(store: Store, shard: str, key: str, extents: dict[str, Extent]) -> str:
+    names = [name for name in extents if name in DECODERS]
+    payloads = store.read([Range(shard, *extents[name]) for name in names])
+    try:
+        _decode_all(decode(dict(zip(names, payloads, strict=True)), key, shard))
+    except BadSample as error:
+        return f"{error.reason}: {error.member}" if error.member else error.reason
+    except MemoryError:  # an array that claims more than there is
+        return "undecodable member: larger than memory"
+    return ""
+
+
+def _decode_all(sample: Sample) -> None:
+    for first in range(0, sample.video.shape[0], FRAMES_AT_ONCE):
+        sample.video[first : first + FRAMES_AT_ONCE]
+
+
+def _tag_digest(store: Store, shard: str, size: int) -> str:
+    return hashlib.blake2b(f"{size}/{store.stat(shard).tag}".encode(), digest_size=16).hexdigest()
+
+
+def _digest(shards: Iterable[Shard], keys: bytes) -> str:
+    named = json.dumps([[shard.name, shard.digest, shard.samples] for shard in shards])
+    return hashlib.blake2b(named.encode() + keys, digest_size=8).hexdigest()
+
+
+def _distinguished(parts: Sequence[Part]) -> tuple[list[bytes], int]:
+    """All keys, those that stand in several shards as key@shard, which no key of a tar can be; and how many those are."""
+    times = Counter(key for part in parts for key in part.keys)
+    if len(times) == sum(len(part.keys) for part in parts):
+        return [key for part in parts for key in part.keys], 0
+    keys = [
+        key if times[key] == 1 else key + b"@" + part.shard.name.encode(errors="replace")
+        for part in parts
+        for key in part.keys
+    ]
+    return keys, sum(times[key] for key in times if times[key] > 1)
+
+
+def _listed(problems: list[Problem]) -> tuple[Problem, ...]:
+    if len(problems) <= MOST_PROBLEMS:
+        return tuple(problems)
+    return (*problems[:MOST_PROBLEMS], Problem("", "", f"{len(problems) - MOST_PROBLEMS} more problems, not listed"))
+
+
+def _mapped(work: Callable[[str], Part], shards: Sequence[str], workers: int) -> Iterator[Part]:
+    """The parts in the order of the shards."""
+    if workers <= 1:
+        yield from map(work, shards)
+        return
+    # spawned: a forked child would inherit locks that threads of this process hold at that moment
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+        yield from pool.map(work, shards)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,309 @@
+"""Where the bytes of shards come from: byte ranges of files in a local folder, or behind an allowed URL."""
+
+import os
+import random
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from hallo3_lightning.errors import UsageError
+
+SCHEMES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
+"""What a URL may begin with, and the package that reads it. No shell (`pipe:`) and no chains (`simplecache::`)."""
+
+READS_IN_FLIGHT = 8
+"""Ranges asked for at once by one process: hides the latency of a remote store (measured by benchmarks/remote.py)."""
+
+OPEN_FILES = 64
+TRIES = 5
+FIRST_PAUSE_S = 0.2
+
+_PLAIN_NAME = re.compile(r"[\w@+=,~-][\w.@+=,~-]*", re.ASCII)
+"""A file name that means itself in every URL."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Some bytes of one shard."""
+
+    shard: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What a store knows of a file without reading it; tag is its ETag or what stands for it, "" if there is none."""
+
+    size: int
+    tag: str
+
+
+class Store(Protocol):
+    """Files of one folder, read by byte range."""
+
+    place: str
+    gap: int
+    """Bytes not asked for that cost less to read than a request of their own."""
+
+    def stat(self, name: str) -> Stat:
+        """Size and tag of a file; OSError if there is none."""
+
+    def names(self) -> list[str]:
+        """The files of the folder, sorted."""
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of each range, neighbours read together; OSError for what cannot be read."""
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is meant as a URL: scheme:..., or a chain of them."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][\w+.-]*:(//|:|[^\\/])", place) is not None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file's name means itself in every URL."""
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
+def coalesced(ranges: Sequence[Range], gap: int) -> list[tuple[Range, list[int]]]:
+    """Ranges to read, at most `gap` bytes of no use between neighbours, each with the numbers of those it covers."""
+    merged: list[tuple[Range, list[int]]] = []
+    for number in sorted(range(len(ranges)), key=lambda i: (ranges[i].shard, ranges[i].offset)):
+        wanted = ranges[number]
+        if merged:
+            last, covered = merged[-1]
+            end = last.offset + last.size
+            if last.shard == wanted.shard and wanted.offset <= end + gap:
+                size = max(end, wanted.offset + wanted.size) - last.offset
+                merged[-1] = (Range(last.shard, last.offset, size), [*covered, number])
+                continue
+        merged.append((wanted, [number]))
+    return merged
+
+
+def _apart(
+    ranges: Sequence[Range], gap: int, fetch: Callable[[list[Range]], Iterator[bytes] | list[bytes]]
+) -> list[bytes]:
+    """Read the ranges merged, and cut each one out again."""
+    merged = coalesced(ranges, gap)
+    parts = [b""] * len(ranges)
+    for (whole, covered), payload in zip(merged, fetch([whole for whole, _ in merged]), strict=True):
+        for number in covered:
+            first = ranges[number].offset - whole.offset
+            parts[number] = payload[first : first + ranges[number].size]
+    return parts
+
+
+class _Descriptor:
+    """An open file, closed when the last reader lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class LocalStore:
+    """Files of a local folder, the last OPEN_FILES of them kept open."""
+
+    gap = 4096
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.place = str(folder)
+        self._open: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def stat(self, name: str) -> Stat:
+        """Size of a file; its tag is when it was last written."""
+        found = (self.folder / name).stat()
+        return Stat(found.st_size, str(found.st_mtime_ns))
+
+    def names(self) -> list[str]:
+        """The files of the folder, sorted."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_file())
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of each range; several are announced to the system first, which fetches them together."""
+        return _apart(ranges, self.gap, self._fetch)
+
+    def _fetch(self, ranges: list[Range]) -> Iterator[bytes]:
+        if len(ranges) > 1:
+            for wanted in ranges:
+                file = self._file(wanted.shard)
+                os.posix_fadvise(file.number, wanted.offset, wanted.size, os.POSIX_FADV_WILLNEED)
+        for wanted in ranges:
+            yield self._pread(wanted)
+
+    def _pread(self, wanted: Range) -> bytes:
+        """One read gives at most 2 GiB."""
+        file = self._file(wanted.shard)
+        payload = os.pread(file.number, wanted.size, wanted.offset)
+        while payload and len(payload) < wanted.size:
+            more = os.pread(file.number, wanted.size - len(payload), wanted.offset + len(payload))
+            if not more:
+                break
+            payload += more
+        return _whole(payload, wanted, self.place)
+
+    def _file(self, name: str) -> _Descriptor:
+        with self._lock:
+            file = self._open.pop(name, None) or _Descriptor(self.folder / name)
+            self._open[name] = file
+            if len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)
+            return file
+
+
+class FsspecStore:
+    """Files behind a URL, read by byte range with several requests in flight; a failing one is tried again."""
+
+    gap = 1 << 16
+
+    def __init__(self, url: str) -> None:
+        self.place = checked_url(url)
+        self._made: tuple[int, Any] | None = None
+        self._sizes: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"place": self.place}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["place"])  # type: ignore[misc]
+
+    def stat(self, name: str) -> Stat:
+        """Size and ETag of a file."""
+        info = _patiently(lambda: self._files().info(self._path(name)), f"{self.place}/{name}")
+        tags = (info.get(field) for field in ("ETag", "etag", "blob_id", "md5Hash", "LastModified", "Last-Modified"))
+        if info.get("size") is None:
+            raise UsageError(f"{self.place}/{name}: the server does not say how long it is; serve it as a plain file")
+        return Stat(int(info["size"]), str(next((tag for tag in tags if tag), "")))
+
+    def names(self) -> list[str]:
+        """The plainly named files of the folder, sorted; OSError where the server cannot list it."""
+        found = _patiently(lambda: self._files().ls(self._path(""), detail=False), self.place)
+        names = {path.rstrip("/").rpartition("/")[2] for path in found}
+        return sorted(name for name in names if _PLAIN_NAME.fullmatch(name))
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of each range, READS_IN_FLIGHT requests at once."""
+        return _apart(ranges, self.gap, self._fetch)
+
+    def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        if len(ranges) == 1:
+            return [self._get(ranges[0])]
+        with ThreadPoolExecutor(min(READS_IN_FLIGHT, max(len(ranges), 1))) as pool:
+            return list(pool.map(self._get, ranges))
+
+    def _get(self, wanted: Range) -> bytes:
+        if wanted.size == 0:
+            return b""
+        path, end = self._path(wanted.shard), wanted.offset + wanted.size
+        where = f"{self.place}/{wanted.shard}"
+        payload = _patiently(lambda: self._files().cat_file(path, start=wanted.offset, end=end), where)
+        if len(payload) > wanted.size:
+            raise UsageError(f"{where}: the server does not serve byte ranges; copy the shards to one that does")
+        return _whole(payload, wanted, self.place)
+
+    def _path(self, name: str) -> str:
+        if name and not _PLAIN_NAME.fullmatch(name):
+            raise UsageError(f"{self.place}: no file is read by the name {name!r}; use letters, digits, '.', '-', '_'")
+        base = self.place if self.place.startswith("http") else self.place.partition("://")[2]
+        return f"{base}/{name}"
+
+    def _files(self) -> Any:
+        """The file system, one a process: its connections do not survive a fork."""
+        if self._made is None or self._made[0] != os.getpid():
+            self._made = (os.getpid(), _file_system(self.place.partition("://")[0]))
+        return self._made[1]
+
+
+def checked_url(url: str) -> str:
+    """The URL of a folder, without its last slash; raises UsageError for one that is not on the allow-list."""
+    scheme, separator, rest = url.partition("://")
+    if "::" in url or not separator or scheme not in SCHEMES:
+        raise UsageError(
+            f"{url}: not a place that shards are read from; expected a folder or one of "
+            f"{', '.join(f'{known}://...' for known in SCHEMES)}, without '::'"
+        )
+    parts = rest.rstrip("/").split("/")
+    if not parts[0] or {"..", "."} & set(parts) or re.search(r"[?#\s\x00-\x1f%\\]", rest):
+        raise UsageError(f"{url}: not the plain URL of a folder; leave out '..', '?', '#', '%' and spaces")
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
+def _file_system(scheme: str) -> Any:
+    import fsspec  # late: nothing local needs it
+
+    try:
+        return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
+    except ImportError as error:
+        package = SCHEMES[scheme]
+        raise UsageError(f"{scheme}:// needs the package {package}; install it with: pip install {package}") from error
+
+
+def _patiently(ask: Callable[[], Result], what: str) -> Result:
+    """The answer, asked for again after a pause while the fault may pass; OSError when it does not."""
+    import aiohttp
+
+    for attempt in range(TRIES):
+        try:
+            return ask()
+        except (OSError, aiohttp.ClientError) as error:
+            if _stays(error):
+                raise _told(error, what) from error
+            fault: Exception = error
+        if attempt + 1 < TRIES:
+            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))
+    raise OSError(f"{what}: no answer after {TRIES} tries: {fault!r}; the same command goes on when it is back")
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether asking again cannot help: not there, or not ours."""
+    cause: BaseException | None = error.__cause__ if isinstance(error, FileNotFoundError) else error
+    status = getattr(cause, "status", None)
+    if isinstance(status, int):
+        return 400 <= status < 500 and status not in (408, 425, 429)
+    return isinstance(error, PermissionError) or (isinstance(error, FileNotFoundError) and cause is None)
+
+
+def _told(error: Exception, what: str) -> OSError:
+    if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403):
+        return PermissionError(f"{what}: access denied ({error})")
+    return FileNotFoundError(f"{what}: not there ({error})")
+
+
+def _whole(payload: bytes, wanted: Range, place: str) -> bytes:
+    if len(payload) != wanted.size:
+        raise UsageError(
+            f"{place}/{wanted.shard}: ends at byte {wanted.offset + len(payload)}, its index knows more; "
+            "it has changed since it was indexed, index it again with: hallo3 index"
+        )
+    return payload
+
+
+def expect_sizes(store: Store, sizes: Mapping[str, int]) -> None:
+    """Raise UsageError for a shard that is not as long as its index says."""
+    for name, size in sizes.items():
+        found = store.stat(name).size
+        if found != size:
+            raise UsageError(
+                f"{store.place}/{name}: has {found} bytes, its index says {size}; index it again with: hallo3 index"
+            )
