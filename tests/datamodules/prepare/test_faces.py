@@ -1,4 +1,4 @@
-"""Who says where faces are: a user's faces.jsonl."""
+"""Who says where faces are: a user's faces.jsonl, or detector files."""
 
 import json
 import pickle
@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare.faces import finder
+from datamodules.prepare.faces import Face, finder
+from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD
 from hallo3_lightning.errors import UsageError
+from tests.backbones.graphs import LANDMARKS as SEEN
+from tests.backbones.graphs import REACH, write_detector, write_embedder
 
 NOTHING = np.zeros((4, 6, 3), np.uint8)
 LANDMARKS = [[3.0, 4.0], [7.0, 4.5], [5.0, 6.0], [3.5, 8.0], [6.5, 8.5]]
@@ -74,6 +77,52 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
 def test_a_wrong_line_is_named(tmp_path, line, complaint):
     with pytest.raises(UsageError, match=complaint):
         finder(faces_file=told(tmp_path, {"video": "first", "faces": []}, line))
+
+
+@pytest.mark.parametrize("place", ["", "face_analysis/models", "models/antelopev2"])
+def test_detector_files_are_found_in_the_published_folders(tmp_path, place):
+    write_detector(tmp_path / place / SCRFD.name)
+    with pytest.raises(UsageError, match=f"a face embedding needs {ARCFACE.name}"):
+        finder(tmp_path)
+    assert finder(tmp_path, with_embeddings=False).embedding(NOTHING, None) is None
+    write_embedder(tmp_path / place / ARCFACE.name)
+    finder(tmp_path)
+
+
+def test_faces_are_found_and_known(tmp_path):
+    """Of a picture of 320 x 192, which the detector sees twice as large: its cells of 16 are 8 pixels here."""
+    write_detector(tmp_path / SCRFD.name)
+    write_embedder(tmp_path / ARCFACE.name)
+    faces = pickle.loads(pickle.dumps(finder(tmp_path)))
+    frame = np.zeros((192, 320, 3), np.uint8)
+    frame[5 * 8 : 6 * 8, 7 * 8 : 8 * 8] = 255
+    (face,) = faces.faces(frame, "any.mp4", 3)
+    left, up, right, down = REACH
+    np.testing.assert_allclose(face.box, [8 * n for n in (7 - left, 5 - up, 7 + right, 5 + down)], rtol=1e-5)
+    np.testing.assert_allclose(face.landmarks, (np.array(SEEN) + (7, 5)) * 8, rtol=1e-5)
+    assert 0.99 < face.score <= 1
+    embedding = faces.embedding(frame, face)
+    assert embedding.shape == (12,)
+    assert embedding.max() > -1  # some of the bright cell lies in the aligned face
+    assert faces.embedding(frame, Face(face.box)) is None
+
+
+def test_the_fingerprint_is_of_the_files_and_settings(tmp_path):
+    write_detector(tmp_path / SCRFD.name)
+    write_embedder(tmp_path / ARCFACE.name)
+    first = finder(tmp_path).fingerprint
+    assert first == finder(tmp_path, threads=2).fingerprint
+    assert first != finder(tmp_path, with_embeddings=False).fingerprint
+    write_detector(tmp_path / SCRFD.name, level=2)
+    assert first != finder(tmp_path).fingerprint
+
+
+def test_files_that_are_something_else_are_refused_at_once(tmp_path):
+    write_embedder(tmp_path / SCRFD.name)
+    with pytest.raises(UsageError, match="no SCRFD detector"):
+        finder(tmp_path, with_embeddings=False)
+    with pytest.raises(UsageError, match="is no folder"):
+        finder(tmp_path / "absent")
 
 
 def test_one_source_of_faces(tmp_path):
