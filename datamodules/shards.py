@@ -3,8 +3,10 @@
 A data set is a folder of WebDataset shards (plain tar files); the members of sample `key` are
 
     key.json                      {"frames", "fps", "height", "width", "face_box", "identity", "split", ...}
-    key.video.npy                 uint8 [F, H, W, 3]
-    key.wav                       16 kHz mono PCM16, exactly as long as the video; absent where there is no sound
+    key.video.npy                 uint8 [F, H, W, 3], or instead of it
+    key.mp4                       any video that `VideoFile` reads: its frames at 25 a second, decoded when asked for
+    key.wav                       16 kHz mono PCM16, exactly as long as the video; absent where there is none, or where the mp4's
+                                  own sound track is meant
     key.txt                       caption, UTF-8
     key.face_embedding.npy        float32 [E], optional
     key.truth.safetensors         per-frame ground truth, each [F, ...]; procedural data only
@@ -18,7 +20,8 @@ and what `hallo3 cache` computes ahead, each optional, float32, float16 or bfloa
 
 `face_box` is [x0, y0, x1, y1] in pixels, x1 and y1 exclusive: the union of the face over all frames; null where the
 face is not known. Nothing in a shard is ever executed: each member has its decoder in a fixed table, and pickle is
-refused.
+refused. Other people's shards of key.mp4 and key.txt are samples too: what their json does not say of the video is
+read from it.
 """
 
 import io
@@ -35,6 +38,7 @@ import safetensors.numpy
 import soundfile
 
 from datamodules.bad_sample import BadSample as BadSample
+from datamodules.video_file import Mp4
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLE_RATE_HZ, audio_samples
 
 Arrays = Mapping[str, np.ndarray]
@@ -98,7 +102,7 @@ def encode(sample: Sample) -> dict[str, bytes]:
 
 
 def _encoded_video(video: Frames) -> dict[str, bytes]:
-    return {"video.npy": _npy(np.asarray(video[:]))}
+    return {"mp4": video.payload} if isinstance(video, Mp4) else {"video.npy": _npy(np.asarray(video))}
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
@@ -128,6 +132,13 @@ def _wav(waveform: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def _read_json(payload: bytes) -> dict[str, Any]:
+    facts = json.loads(payload)
+    if not isinstance(facts, dict):
+        raise ValueError(f"expected names and values, got a {type(facts).__name__}")
+    return facts
 
 
 def _read_npy(payload: bytes) -> np.ndarray:
@@ -172,8 +183,9 @@ def _read_one(name: str) -> Callable[[bytes], np.ndarray]:
 
 
 DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
-    "json": ("facts", json.loads),
+    "json": ("facts", _read_json),
     "video.npy": ("video", _read_npy),
+    "mp4": ("video", Mp4),
     "wav": ("waveform", _read_wav),
     "txt": ("caption", bytes.decode),
     "face_embedding.npy": ("face_embedding", _read_npy),
@@ -186,7 +198,7 @@ DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
 }
 """Member -> the field of Sample it becomes, and how. Members that are not here are never read."""
 
-REQUIRED = {"facts": "json", "video": "video.npy or mp4", "caption": "txt"}
+REQUIRED = {"video": "video.npy or mp4", "facts": "json", "caption": "txt"}
 """Field that every sample has -> the members that give it."""
 
 DECODING_ERRORS = (ValueError, EOFError, KeyError, struct.error, safetensors.SafetensorError, soundfile.SoundFileError)
@@ -205,11 +217,12 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
             continue
         field, decoder = DECODERS[name]
         try:
-            fields[field] = decoder(payload)
+            fields[field] = Mp4(payload, shard, key) if decoder is Mp4 else decoder(payload)
         except DECODING_ERRORS as error:
             reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
             message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
             raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
+    _complete(fields)
     absent = [given for field, given in REQUIRED.items() if field not in fields]
     if absent:
         message = f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}"
@@ -219,6 +232,19 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
         message = f"{shard}: sample '{key}': {fault}; write the shard again"
         raise BadSample(message, shard=shard, key=key, member=member, reason=reason)
     return sample
+
+
+def _complete(fields: dict[str, Any]) -> None:
+    """What a video file says of itself stands in for what the sample does not say."""
+    video = fields.get("video")
+    if not isinstance(video, Mp4):
+        return
+    frames, height, width, _ = video.shape
+    seen = {"frames": frames, "fps": FPS, "height": height, "width": width}
+    unknown = {"face_box": None, "identity": "", "split": ""}
+    fields["facts"] = {**seen, **unknown, **fields.get("facts", {})}
+    if fields["waveform"] is None:
+        fields["waveform"] = video.file.sound()
 
 
 Fault = tuple[str, str, str]
@@ -236,7 +262,8 @@ def _faults(sample: Sample) -> Iterator[Fault]:
         yield "json", "wrong frame rate", f"json says {sample.facts['fps']} frames a second, expected {FPS}"
     if tuple(sample.video.shape) != (frames, height, width, 3) or sample.video.dtype != np.uint8:
         have = f"{sample.video.dtype} {list(sample.video.shape)}"
-        yield "video.npy", "wrong size", f"video.npy is {have}, json says uint8 {[frames, height, width, 3]}"
+        member = "mp4" if isinstance(sample.video, Mp4) else "video.npy"
+        yield member, "wrong size", f"{member} is {have}, json says uint8 {[frames, height, width, 3]}"
     if sample.waveform is not None and len(sample.waveform) != audio_samples(frames):
         have = f"wav has {len(sample.waveform)} samples"
         yield "wav", "wrong size", f"{have}, {frames} frames last {audio_samples(frames)}"
