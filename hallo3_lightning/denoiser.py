@@ -40,6 +40,14 @@ class Denoiser(nn.Module):
                 found |= {prefix + key: value for key, value in conditioner.from_backbone(backbone).items()}
         return found
 
+    def unread(self) -> set[str]:
+        """Names of the parameters that reach nothing, which published networks have all the same."""
+        return {
+            f"conditioners.{name}.{parameter}"
+            for name, conditioner in self._conditioners().items()
+            for parameter in conditioner.unread()
+        }
+
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
         """Batch fields that each conditioner reads."""

@@ -6,14 +6,12 @@ import torch
 
 from hallo3_lightning.ablation.runs import resolve
 from hallo3_lightning.cli import main
-from hallo3_lightning.describe import (
-    PUBLISHED,
+from hallo3_lightning.cost import (
     WORKING_WIDTHS,
     figures_of,
     imaginary_clip,
     memory,
     networks,
-    parameters_of,
     parts,
     tokens,
 )
@@ -39,24 +37,22 @@ def test_the_denoiser_has_the_published_number_of_parameters(phase, published):
 
 
 @pytest.mark.parametrize(("phase", "published"), [("identity", 4.232), ("audio", 2.236)])
-def test_as_many_train_as_published_with_the_dead_part_of_the_reference_network(phase, published):
-    model = resolve([f"{FULL}/{phase}.yaml"], {})["model"]
-    found = parameters_of(*networks(model), model["trainable"])
-    both_networks = sum(part["total"] for name, part in found["parameters"].items() if "reference" not in name)
-    assert found["as_published"]["trainable"] / BILLION == pytest.approx(published, abs=5e-4)
-    assert found["as_published"]["total"] == both_networks + found["whole_copy"]
-    assert found["dead"]["trainable"] < found["dead"]["total"]
+def test_as_many_train_as_published(phase, published):
+    assert count(phase)[1] == pytest.approx(published, abs=5e-4)
 
 
-def test_nothing_is_dead_where_nothing_is_a_copy():
-    model = resolve([f"{TINY}/audio.yaml"], {"model.identity": "face_attention"})["model"]
-    assert parameters_of(*networks(model), ["*"])["dead"] == {"total": 0, "trainable": 0}
+def test_the_reference_network_has_the_published_number_of_parameters():
+    found = parts(networks(resolve([f"{FULL}/audio.yaml"], {})["model"])[0])
+    assert found["identity_reference_network"].total / BILLION == pytest.approx(5.625, abs=5e-4)
 
 
-def test_a_whole_reference_network_would_be_the_published_one():
-    _, alone = networks(resolve([f"{FULL}/audio.yaml"], {})["model"])
-    assert sum(p.numel() for p in alone.parameters()) / BILLION == pytest.approx(5.625, abs=5e-4)
-    assert {p.device.type for p in alone.parameters()} == {"meta"}
+def test_without_the_dead_layer_there_is_less_to_train():
+    options = "model.options.reference_network.dead_layer"
+    models = [resolve([f"{FULL}/identity.yaml"], {options: built})["model"] for built in (True, False)]
+    whole, read = (parts(networks(model)[0])["identity_reference_network"] for model in models)
+    assert whole.total > read.total
+    assert whole.trainable > read.trainable
+    assert {p.device.type for p in networks(models[0])[0].parameters()} == {"meta"}
 
 
 def test_tokens_at_full_size():
@@ -163,7 +159,6 @@ def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "audio_adaln adapters" in printed
-    assert PUBLISHED in printed
     assert json.loads((tmp_path / "out").read_text())["parameters"]["audio_adaln adapters"]["trainable"] > 0
     assert main(["describe", "--config", f"{TINY}/audio.yaml", "--model.audio", "adalm"]) == 2
 

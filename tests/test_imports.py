@@ -9,7 +9,7 @@ LAYERS = [
     ["cli"],
     ["verbs"],
     ["describe"],
-    ["training.command_line"],
+    ["training.command_line", "cost"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],

@@ -55,6 +55,10 @@ class Conditioner(nn.Module):
         """Those of its own parameters that begin as ones of a pretrained backbone, which are given by name."""
         return {}
 
+    def unread(self) -> set[str]:
+        """Names of those of its parameters that reach nothing, so that weights may lack them."""
+        return set()
+
     def adapter(self, block: int) -> Adapter:
         """A fresh adapter for a block, which will own it."""
         raise NotImplementedError

@@ -1,7 +1,6 @@
 """What all phases share: the denoiser, the frozen encoders, the loss, and how clips are generated and scored."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +22,10 @@ from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.randomness import normal, whole
 from hallo3_lightning.training.average import Average
-from hallo3_lightning.training.checkpoints import refuse_another_model, refuse_other_sizes, weights
+from hallo3_lightning.training.checkpoints import refuse_another_model
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
+from hallo3_lightning.training.start import start_from
 from hallo3_lightning.training.trainable import set_trainable
-from hallo3_lightning.weights.folder import is_weights
 
 UNSCORED_FRAMES = 4
 """Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
@@ -80,7 +79,7 @@ class Phase(LightningModule):
         self.denoiser = denoiser_of(backbone, inputs, identity, audio, options)
         if init_from is not None:
             assert isinstance(init_from, str), "the command line turns config files into the checkpoint of their run"
-            self.start_from(init_from)
+            start_from(self.denoiser, init_from)
         self.trained = set_trainable(self.denoiser, trainable)
         self.average = Average(self.denoiser, average_decay)
         self.process = Process()
@@ -234,26 +233,6 @@ class Phase(LightningModule):
                 f"{self.inputs.face_width}; set it to {face}"
             )
 
-    def start_from(self, source: str) -> None:
-        """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values.
-
-        Of a pretrained backbone alone, which no phase trained, the reference network too begins as a copy.
-        """
-        given = averaged(weights(Path(source)))
-        backbone_alone = is_weights(Path(source)) and all(name.startswith("transformer.") for name in given)
-        new = ("identity", "audio") if backbone_alone else ("audio",)
-        given = self.denoiser.completed(given) if backbone_alone else given
-        refuse_other_sizes(self.denoiser, given, f"the checkpoint '{source}'")
-        missing, unexpected = self.denoiser.load_state_dict(given, strict=False)
-        fresh = [name for name in missing if not any(_belongs_to(name, kind) for kind in new)]
-        if fresh or unexpected:
-            raise UsageError(
-                f"the checkpoint of {source} does not fit this model: {len(fresh)} parameters missing "
-                f"({', '.join(fresh[:3])}{', ...' if len(fresh) > 3 else ''}), {len(unexpected)} unexpected "
-                f"({', '.join(unexpected[:3])}{', ...' if len(unexpected) > 3 else ''}); "
-                "give both phases the same model.backbone, model.identity and model.options"
-            )
-
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Without the frozen encoders, which are read from their folders."""
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("encoders.")}
@@ -285,14 +264,3 @@ class Phase(LightningModule):
         for condition in self.sampling.guided:
             if condition not in FIELDS:
                 raise unknown("condition", condition, FIELDS, "model.sampling.guided")
-
-
-def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The denoiser's part of a phase's state, with the moving average in place of what it follows."""
-    denoiser = {k.removeprefix("denoiser."): v for k, v in state.items() if k.startswith("denoiser.")}
-    average = {k.removeprefix("average.").replace("/", "."): v for k, v in state.items() if k.startswith("average.")}
-    return denoiser | {k: v for k, v in average.items() if k in denoiser}
-
-
-def _belongs_to(name: str, kind: str) -> bool:
-    return name.startswith(f"conditioners.{kind}_") or f".adapters.{kind}_" in name

@@ -14,7 +14,7 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FRAMES_PER_LATENT, PATCH, pixel_frames
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.training.checkpoints import weights
-from hallo3_lightning.training.phase import averaged
+from hallo3_lightning.training.start import averaged
 from hallo3_lightning.weights.folder import (
     SHARD_BYTES,
     STEM,

@@ -137,8 +137,14 @@ def is_weights(path: Path) -> bool:
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """What its weights.json says."""
-    return json.loads((folder / RECORD).read_text())
+    """What its weights.json says. Raises UsageError where it is not one of ours."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        if {"fingerprint", "backbone"} <= record.keys():
+            return record
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"'{folder / RECORD}' is damaged ({error}); make the folder of weights again") from None
+    raise UsageError(f"'{folder / RECORD}' is not a record of weights; make the folder again with import-weights")
 
 
 def read(folder: Path) -> dict[str, Tensor]:

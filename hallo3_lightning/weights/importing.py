@@ -32,13 +32,19 @@ def import_weights(source: Path, out: Path, latents: str | None = None, shard_by
     """
     given = opened(source)
     names = _mapped(given)
-    complain(str(source), {"unknown": names.unknown})
+    whole = sorted(
+        {where.published for where in names.cuts.values() if not given.dtypes[where.published].is_floating_point}
+    )
+    complain(str(source), {"unknown": names.unknown, "not of floating point": whole})
     shapes = {ours: _shape(given, where) for ours, where in names.cuts.items()}
     backbone = _backbone(given, shapes, Grid.of(latents) if latents else None)
     check(shapes, backbone, str(source))
 
     def read(where: Cut) -> Tensor:
-        return cut(given.read(where.published), where)
+        tensor = given.read(where.published)
+        if not tensor.isfinite().all():
+            raise UsageError(f"'{source}': {where.published} holds values that are not finite; fetch it again")
+        return cut(tensor, where)
 
     parts = [
         Part(name, prod(shapes[name]) * given.dtypes[where.published].itemsize, partial(read, where))

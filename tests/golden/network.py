@@ -47,7 +47,7 @@ def recorded_batch(tensors: dict[str, Tensor], **renamed: str) -> Batch:
     return Batch(keys=tuple("golden" for _ in given["text_embeddings"]), **given)
 
 
-def fresh(config: dict[str, int], audio: str, latent_frames: int | None = None) -> Denoiser:
+def fresh(config: dict[str, int], audio: str, latent_frames: int | None = None, dead_layer: bool = False) -> Denoiser:
     """The published strategies at the sizes of a manifest."""
     size = Backbone(
         width=config["hidden"],
@@ -64,7 +64,7 @@ def fresh(config: dict[str, int], audio: str, latent_frames: int | None = None) 
     size = size if latent_frames is None else replace(size, latent_frames=latent_frames)
     inputs = Inputs(config["a_blocks"], config["a_channels"], config["f_in"])
     options = {
-        "reference_network": {"caption": "caption_in_training"},
+        "reference_network": {"caption": "caption_in_training", "dead_layer": dead_layer},
         "face_attention": {"tokens": config["f_tokens"], "width": config["f_dim"]},
         "cross_attention": {"tokens": config["a_tokens"], "width": config["a_dim"], "hidden": config["a_inter"]},
     }

@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from safetensors.torch import save_file
 
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
@@ -274,6 +275,34 @@ def test_an_index_that_is_not_of_its_files_is_refused_before_anything_is_written
     for told, given in wrong.items():
         file.write_text(json.dumps({"weight_map": given}))
         refused(capsys, tmp_path, source, told)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (lambda bias: bias.fill_(torch.nan), "proj_out.bias holds values that are not finite"),
+        (lambda bias: bias.long(), "1 not of floating point (proj_out.bias)"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(theirs, tmp_path, capsys, changed, told):
+    state = theirs_like(SIZE).state_dict()
+    theirs.save_pretrained(tmp_path / "cogvideox" / "transformer")
+    save_file(state | {"proj_out.bias": changed(state["proj_out.bias"])}, tmp_path / "cogvideox" / WHOLE)
+    refused(capsys, tmp_path, tmp_path / "cogvideox", told)
+
+
+WHOLE = "transformer/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '"text"'])
+def test_a_damaged_record_of_weights_is_refused(source, tmp_path, capsys, record):
+    import_weights(source, tmp_path / "ours")
+    (tmp_path / "ours" / "weights.json").write_text(record)
+    assert main(["export-weights", str(tmp_path / "ours"), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "weights.json' is " in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_that_are_not_there_are_not_exported(tmp_path, monkeypatch, capsys):

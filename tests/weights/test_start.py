@@ -38,7 +38,8 @@ def phase(kind: type[Phase], folder: Path, **settings) -> Phase:
     PatchAutoencoder(patch=4, channels=SIZE.latent_channels).save(folder / "autoencoder")
     encoders = Encoders("patch", str(folder / "autoencoder"), "hashed_words", "", "log_mel", "")
     inputs = Inputs(LogMel().layers, LogMel().channels, face_width=7)
-    return kind(backbone=SIZE, inputs=inputs, encoders=encoders, options=tiny.OPTIONS, **settings)
+    settings = {"options": tiny.OPTIONS} | settings
+    return kind(backbone=SIZE, inputs=inputs, encoders=encoders, **settings)
 
 
 def test_a_pretrained_backbone_begins_both_networks(weights, tmp_path):
@@ -51,6 +52,40 @@ def test_a_pretrained_backbone_begins_both_networks(weights, tmp_path):
     assert copied
     assert all(torch.equal(state[n], given[n.replace(REFERENCE, "transformer.")]) for n in copied)
     assert not state["transformer.transformer_blocks.0.adapters.identity_face_attention.to_out.weight"].any()
+
+
+def test_weights_may_lack_what_nothing_reads(weights, tmp_path):
+    """A backbone alone fills the dead layer too; weights in which it was not built leave it as it is."""
+    dead = {"options": tiny.OPTIONS | {"reference_network": {"dead_layer": True}}}
+    whole = phase(IdentityPhase, tmp_path, init_from=str(weights), **dead).denoiser
+    assert whole.unread()
+    given = read(weights)
+    for name in whole.unread():
+        copied = given[name.replace(REFERENCE, "transformer.")]
+        assert torch.equal(whole.state_dict()[name], copied.float())
+    read_alone = phase(IdentityPhase, tmp_path, init_from=str(weights))
+    torch.save({"state_dict": read_alone.state_dict()}, tmp_path / "read.ckpt")
+    following = phase(AudioPhase, tmp_path, init_from=str(tmp_path / "read.ckpt"), **dead).denoiser
+    assert whole.unread() == following.unread()
+    torch.save({"state_dict": phase(IdentityPhase, tmp_path, **dead).state_dict()}, tmp_path / "whole.ckpt")
+    with pytest.raises(UsageError, match="does not fit this model: 0 parameters missing"):
+        phase(AudioPhase, tmp_path, init_from=str(tmp_path / "whole.ckpt"))
+
+
+def test_another_audio_strategy_takes_the_place_of_the_trained_one(tmp_path):
+    plain = phase(IdentityPhase, tmp_path)
+    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
+    trained = phase(AudioPhase, tmp_path, audio="cross_attention", init_from=str(tmp_path / "plain.ckpt"))
+    tiny.nudged(trained.denoiser)
+    trained.average.update(trained.denoiser)
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "trained.ckpt")
+    with pytest.warns(UserWarning, match="its audio strategy is not this run's; .* parameters are left out"):
+        other = phase(AudioPhase, tmp_path, audio="adaln", init_from=str(tmp_path / "trained.ckpt"))
+    assert not [name for name in other.denoiser.state_dict() if "cross_attention" in name]
+    shared = other.denoiser.state_dict().keys() & trained.denoiser.state_dict().keys()
+    with trained.average.applied(trained.denoiser):
+        expected = trained.denoiser.state_dict()
+        assert all(torch.equal(other.denoiser.state_dict()[name], expected[name]) for name in shared)
 
 
 def test_weights_of_other_sizes_are_refused(weights, tmp_path):

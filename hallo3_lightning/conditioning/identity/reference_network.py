@@ -11,7 +11,7 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.adapters import GuestTokens
 from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs
 from hallo3_lightning.model.sites import Adapter
-from hallo3_lightning.model.transformer import Backbone, Trunk
+from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 
 Caption = Literal["zeros", "caption", "caption_in_training"]
 
@@ -19,25 +19,31 @@ Caption = Literal["zeros", "caption", "caption_in_training"]
 class ReferenceNetwork(Conditioner):
     """What each block of a copy of the backbone feeds to self-attention, for the reference at diffusion step 0.
 
-    The reference's latents stand on both halves of the channels. Beyond the last block's first norm nothing of the
-    copy matters, so it is not built. Source: the published network, section 2 of the paper's method.
+    The reference's latents stand on both halves of the channels. Behind the last block's first norm nothing of the
+    copy is read. Source: the published network, section 2 of the paper's method.
 
     Args:
         caption: the text that the copy reads: the clip's caption always, zeros always (its text projection then learns
             nothing), or, as published, the caption in training and zeros in sampling.
+        dead_layer: whether what nothing reads is built all the same, as published: the rest of the last block and the
+            output. It changes parameter counts and nothing else: no gradient reaches it (with DDP, take the strategy
+            ddp_find_unused_parameters_true), and weights that lack it leave it as it is.
     """
 
     starts_neutral = False
     needs: tuple[str, ...] = ("reference_latents", "text_embeddings")
 
-    def __init__(self, backbone: Backbone, inputs: Inputs, caption: Caption = "caption") -> None:
+    def __init__(
+        self, backbone: Backbone, inputs: Inputs, caption: Caption = "caption", dead_layer: bool = False
+    ) -> None:
         super().__init__(backbone, inputs)
         self.caption = caption
         if caption == "zeros":
             self.needs = ("reference_latents",)
-        self.network = Trunk(backbone)
+        self.network: Trunk = Transformer(backbone) if dead_layer else Trunk(backbone)
         last = self.network.blocks[-1]
-        del last.attn1, last.norm2, last.ff
+        if not dead_layer:
+            del last.attn1, last.norm2, last.ff
 
     def encode(self, batch: Batch) -> tuple[Tensor, ...]:
         """One tensor [B, N, C] a block."""
@@ -59,6 +65,12 @@ class ReferenceNetwork(Conditioner):
         """All of them: it begins as a copy."""
         own = self.network.state_dict()
         return {f"network.{name}": parameters[name] for name in own if name in parameters}
+
+    def unread(self) -> set[str]:
+        """The dead layer and the output, where they are built."""
+        last = f"network.transformer_blocks.{len(self.network.blocks) - 1}"
+        dead = (*(f"{last}.{part}." for part in ("attn1", "norm2", "ff")), "network.norm_", "network.proj_out.")
+        return {name for name, _ in self.named_parameters() if name.startswith(dead)}
 
     def adapter(self, block: int) -> Adapter:
         return GuestTokens()
