@@ -1,63 +1,213 @@
 """From positions in the global order to batches: which clip stands at a position, and who reads which."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 import torch
-from einops import rearrange
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datamodules.index import Index
-from datamodules.order import positions_of, sample_at
-from datamodules.shards import Sample
-from hallo3_lightning.batch import Batch
+from datamodules.bad_sample import BadSample
+from datamodules.clip import cut
+from datamodules.order import Mixture, ShardShuffle, positions_of
+from datamodules.shards import DECODERS, Sample, decode
+from hallo3_lightning.batch import Bad, Batch
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
-from hallo3_lightning.randomness import generator
+from hallo3_lightning.geometry import latent_frames
+from hallo3_lightning.randomness import drawn
 
 ENDLESS = 10**9
 """Length given for a stream that never ends: Lightning skips a batch on resume for a loader without a length."""
 
+ATTEMPTS = 16
+"""Samples in a row that may be bad before reading gives up."""
+
+Members = Mapping[str, bytes]
+
+
+class Samples(Protocol):
+    """What the loader reads from: an Index, or one joined with signals that were computed ahead."""
+
+    @property
+    def name(self) -> str:
+        """Where they are."""
+
+    @property
+    def digest(self) -> str:
+        """Of all their bytes."""
+
+    samples_per_shard: np.ndarray
+    """[S] int64."""
+
+    def __len__(self) -> int: ...
+
+    def key(self, number: int) -> str: ...
+
+    def shard(self, number: int) -> str: ...
+
+    def read(self, number: int) -> Sample:
+        """With all its fields."""
+
+    def read_many(self, numbers: Sequence[int], names: Collection[str] | None = None) -> Sequence[Members]:
+        """Those members of each, as far as it has them."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every clip of a data set is like, so that clips make batches: size in pixels, and the fields of its samples."""
+
+    height: int
+    width: int
+    fields: frozenset[str]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Members that hold the fields; no other is ever read."""
+        return tuple(name for name, (field, _) in DECODERS.items() if field in self.fields)
+
+
+@dataclass(frozen=True)
+class Takes:
+    """One data set and the clips asked of it.
+
+    samples: where its takes are; frames: of a clip; form: what its clips are like; leading: frames of video that a clip
+    carries beside latents that were computed ahead.
+    """
+
+    samples: Samples
+    frames: int
+    form: Form
+    leading: int = 8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Sample `number` of data set `source`, for the clip at `position`; attempt 0, or more for a substitute."""
+
+    position: int
+    source: int
+    number: int
+    attempt: int = 0
+
 
 class Clips(Dataset[Batch]):
-    """The clip at each position, as a batch of one: what it shows is a pure function of (seed, position)."""
+    """The clip at each position, each as a batch of one, read for a whole micro-batch at once.
 
-    def __init__(self, index: Index, frames: int, seed: int) -> None:
-        self.index = index
-        self.frames = frames
+    What a position shows is a pure function of (seed, position). A sample that is bad is replaced by another of its data
+    set, drawn from (seed, position, attempt), and said in `bad`. An outage (OSError) is raised, never replaced: that
+    would change the order.
+    """
+
+    def __init__(self, sources: Sequence[Takes], seed: int) -> None:
+        self.sources = tuple(sources)
         self.seed = seed
 
-    def sample_number(self, position: int) -> int:
-        """Which sample of the index stands at that position."""
-        return position
+    def wanted(self, position: int) -> Wanted:
+        """Which sample stands at a position."""
+        raise NotImplementedError
 
-    def start(self, position: int, latest: int) -> int:
-        """First frame of the clip, at most `latest`."""
-        return 0
+    def clip(self, sample: Sample, takes: Takes, ask: Wanted) -> Batch:
+        """The clip of the sample that was asked for, as a batch of one."""
+        raise NotImplementedError
 
     def __getitem__(self, position: int) -> Batch:
-        sample = self.index.read(self.sample_number(position))
-        frames = sample.facts["frames"]
-        if frames < self.frames:
-            raise UsageError(
-                f"{self.index.folder}: sample '{sample.key}' has {frames} frames, a clip of {self.frames} was asked for; "
-                "ask for shorter clips or make longer takes"
-            )
-        start = self.start(position, frames - self.frames)
-        reference = _whole(frames, self.seed, "reference_frame", position)
-        return cut(sample, position, start, self.frames, reference)
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[Batch]:
+        clips: dict[int, Batch] = {}
+        bad: dict[int, list[Bad]] = {}
+        wanted = [self.wanted(position) for position in positions]
+        for _ in range(ATTEMPTS):
+            for ask, got in zip(wanted, self._read(wanted), strict=True):
+                if isinstance(got, BadSample):
+                    bad.setdefault(ask.position, []).append(self._told(ask, got))
+                else:
+                    clips[ask.position] = got
+            wanted = [self._substitute(ask) for ask in wanted if ask.position not in clips]
+            if not wanted:
+                return [_with_bad(clips[position], bad.get(position)) for position in positions]
+        last = bad[wanted[0].position][-1]
+        raise UsageError(f"{ATTEMPTS} samples in a row are bad, the last one so: {last.message}")
+
+    def _read(self, wanted: Sequence[Wanted]) -> list[Batch | BadSample]:
+        """What is cut from each sample, or why nothing is; one call reads all the samples of a source."""
+        got: dict[int, Batch | BadSample] = {}
+        for source, takes in enumerate(self.sources):
+            asked = [ask for ask in wanted if ask.source == source]
+            for ask, members in zip(asked, _members(takes, [ask.number for ask in asked]), strict=True):
+                got[ask.position] = self._cut(ask, takes, members)
+        return [got[ask.position] for ask in wanted]
+
+    def _cut(self, ask: Wanted, takes: Takes, members: Members | BadSample) -> Batch | BadSample:
+        if isinstance(members, BadSample):
+            return members
+        try:
+            sample = decode(members, takes.samples.key(ask.number), takes.samples.shard(ask.number))
+            check(sample, takes)
+            return self.clip(sample, takes, ask)
+        except BadSample as error:
+            return error
+
+    def _substitute(self, ask: Wanted) -> Wanted:
+        attempt = ask.attempt + 1
+        number = drawn(len(self.sources[ask.source].samples), self.seed, "substitute", ask.position, attempt)
+        return Wanted(ask.position, ask.source, number, attempt)
+
+    def _told(self, ask: Wanted, error: BadSample) -> Bad:
+        samples = self.sources[ask.source].samples
+        shard, key = samples.shard(ask.number), samples.key(ask.number)
+        message = f"{samples.name}: {error}" if error.shard else f"{samples.name}: {shard}: {error}"
+        return Bad(ask.position, ask.attempt, shard, key, error.member, error.reason, message)
 
 
 class TrainingClips(Clips):
-    """The endless stream: samples in the global order, each clip starting at a random frame."""
+    """The endless stream: samples in the global order, each clip starting at a random frame.
 
-    def sample_number(self, position: int) -> int:
-        return sample_at(self.seed, position, len(self.index))
+    Of a sample with latents, the clip is one of those that they were computed for.
+    """
 
-    def start(self, position: int, latest: int) -> int:
-        return _whole(latest + 1, self.seed, "clip_start", position)
+    def __init__(self, sources: Sequence[Takes], mixture: Mixture, orders: Sequence[ShardShuffle], seed: int) -> None:
+        super().__init__(sources, seed)
+        self.mixture = mixture
+        self.orders = tuple(orders)
+
+    def wanted(self, position: int) -> Wanted:
+        place = self.mixture(position)
+        return Wanted(position, place.source, self.orders[place.source](place.position))
+
+    def clip(self, sample: Sample, takes: Takes, ask: Wanted) -> Batch:
+        position, frames = ask.position, sample.facts["frames"]
+        reference = drawn(frames, self.seed, "reference_frame", position)
+        if sample.latents is None:
+            start = drawn(frames - takes.frames + 1, self.seed, "clip_start", position)
+            return cut(sample, position, start, takes.frames, reference)
+        number = drawn(len(sample.latents["starts"]), self.seed, "clip_start", position)
+        start = int(sample.latents["starts"][number])
+        return cut(sample, position, start, takes.frames, reference, latents=number, shown=takes.leading)
+
+
+class HeldOutClips(Clips):
+    """The first `count` samples in their order, each from its first frame on; positions behind them fill batches up.
+
+    What fills up, or stands in for a bad sample, is a clip that is counted elsewhere, the same in every number.
+    """
+
+    def __init__(self, takes: Takes, count: int, seed: int) -> None:
+        super().__init__([takes], seed)
+        self.count = count
+
+    def wanted(self, position: int) -> Wanted:
+        return Wanted(position, 0, position % self.count)
+
+    def clip(self, sample: Sample, takes: Takes, ask: Wanted) -> Batch:
+        reference = drawn(sample.facts["frames"], self.seed, "reference_frame", ask.number)
+        counted = ask.number == ask.position
+        return cut(sample, ask.number, 0, takes.frames, reference).with_(counted=torch.tensor([counted]))
+
+    def _substitute(self, ask: Wanted) -> Wanted:
+        return Wanted(ask.position, 0, (ask.number + 1) % self.count, ask.attempt + 1)
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -77,49 +227,45 @@ class GlobalBatches(Sampler[list[int]]):
         return ENDLESS
 
 
-def cut(sample: Sample, position: int, start: int, frames: int, reference: int) -> Batch:
-    """Frames [start, start + frames) of a sample with frame `reference` as its portrait: a batch of one."""
-    clip = slice(start, start + frames)
-    truth = None
-    if sample.truth is not None:
-        truth = {name: _one(track[clip]) for name, track in sample.truth.items()}
-    return Batch(
-        keys=(sample.key,),
-        positions=torch.tensor([position]),
-        starts=torch.tensor([start]),
-        captions=(sample.caption,),
-        video=rearrange(_one(sample.video[clip]), "b f h w c -> b f c h w"),
-        reference=rearrange(_one(sample.video[reference]), "b h w c -> b c h w"),
-        face_mask=_face_mask(sample),
-        waveform=_waveform(sample, start, frames),
-        face_embedding=None if sample.face_embedding is None else _one(sample.face_embedding),
-        truth=truth,
-    )
+def check(sample: Sample, takes: Takes) -> None:
+    """Raise BadSample unless a clip like the others can be cut from a sample."""
+    form, facts = takes.form, sample.facts
+    if facts["frames"] < takes.frames:
+        have = f"has {facts['frames']} frames, a clip of {takes.frames} was asked for"
+        raise _bad(sample, "too short", f"{have}; ask for shorter clips or make longer takes")
+    size = (facts["height"], facts["width"])
+    if size != (form.height, form.width):
+        have = f"is of {size[0]} x {size[1]} pixels, others are of {form.height} x {form.width}"
+        raise _bad(sample, "other size", f"{have}; give each size a source of its own (data.mixture)")
+    absent = sorted(form.fields - fields_of(sample))
+    if absent:
+        have = f"lacks {', '.join(absent)}, which others of its data set have"
+        raise _bad(sample, "missing field", f"{have}; write it into the shards, or leave the sample out")
+    latents, frames = sample.latents, latent_frames(takes.frames)
+    if latents is not None and latents["latents"].shape[1] != frames:
+        have = f"has latents of {latents['latents'].shape[1]} frames, a clip of {takes.frames} has {frames}"
+        raise _bad(sample, "other size", f"{have}; compute them with the clip_frames of the run")
 
 
-def _face_mask(sample: Sample) -> Tensor:
-    """[1, 1, H, W], 1 inside the sample's face box."""
-    x0, y0, x1, y1 = sample.facts["face_box"]
-    mask = torch.zeros(1, 1, sample.facts["height"], sample.facts["width"])
-    mask[..., y0:y1, x0:x1] = 1
-    return mask
+def fields_of(sample: Sample) -> frozenset[str]:
+    """The fields of a sample that are there, and "face_box" where its face is known."""
+    there = {field.name for field in fields(sample) if getattr(sample, field.name) is not None} - {"key"}
+    return frozenset(there | ({"face_box"} if sample.facts["face_box"] is not None else set()))
 
 
-def _waveform(sample: Sample, start: int, frames: int) -> Tensor:
-    """[1, S] in [-1, 1]: the clip and AUDIO_CONTEXT_FRAMES on either side, zeros where the take has ended."""
-    first = audio_samples(start - AUDIO_CONTEXT_FRAMES)
-    last = audio_samples(start + frames + AUDIO_CONTEXT_FRAMES)
-    wanted = np.zeros(last - first, np.float32)
-    inside = slice(max(first, 0), min(last, len(sample.waveform)))
-    wanted[inside.start - first : inside.stop - first] = sample.waveform[inside] / np.float32(32768)
-    return _one(wanted)
+def _members(takes: Takes, numbers: Sequence[int]) -> list[Members | BadSample]:
+    """The members of each sample, or why they cannot be had."""
+    try:
+        return list(takes.samples.read_many(numbers, takes.form.members))
+    except BadSample as error:
+        if len(numbers) == 1:
+            return [error]
+        return [found for number in numbers for found in _members(takes, [number])]
 
 
-def _one(array: np.ndarray) -> Tensor:
-    """A batch of one of an array."""
-    return torch.from_numpy(array)[None]
+def _with_bad(clip: Batch, bad: Sequence[Bad] | None) -> Batch:
+    return clip.with_(bad=tuple(bad)) if bad else clip
 
 
-def _whole(high: int, seed: int, purpose: str, position: int) -> int:
-    """A whole number in [0, high) by (seed, purpose, position)."""
-    return int(torch.randint(high, (), generator=generator(seed, purpose, position)))
+def _bad(sample: Sample, reason: str, what: str) -> BadSample:
+    return BadSample(f"sample '{sample.key}' {what}", key=sample.key, reason=reason)

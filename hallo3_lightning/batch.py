@@ -11,6 +11,23 @@ from hallo3_lightning.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Bad:
+    """A sample that could not be read: the clip at `position` is cut from another one in its place.
+
+    attempt: 0 for the sample that the order has there, more for those that were to stand in for it; shard, key, member,
+    reason: as in `datamodules.bad_sample`; message: the whole sentence.
+    """
+
+    position: int
+    attempt: int
+    shard: str
+    key: str
+    member: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Batch:
     """B clips. What the loader reads, and what the frozen encoders add; a field nobody gave is None.
 
@@ -23,10 +40,15 @@ class Batch:
     """[B] int64, place in the global order: with the seed and a purpose it names every draw for the clip."""
     starts: Tensor | None = None
     """[B] int64, first frame of the clip within its sample."""
+    counted: Tensor | None = None
+    """[B] bool, False where a clip that is counted elsewhere only fills the batch up, so that all ranks have as many
+    batches; None where every clip counts."""
+    bad: tuple[Bad, ...] = ()
+    """Samples that the batch should have been cut from and could not."""
     captions: tuple[str, ...] | None = None
 
     video: Tensor | None = None
-    """[B, F, 3, H, W] uint8."""
+    """[B, F, 3, H, W] uint8; beside latents that the shards have, only the leading frames."""
     reference: Tensor | None = None
     """[B, 3, H, W] uint8, one frame of the same sample."""
     face_mask: Tensor | None = None
@@ -91,7 +113,7 @@ class Batch:
         )
 
 
-NAMES = ("keys", "positions", "starts")
+NAMES = ("keys", "positions", "starts", "counted", "bad")
 """Fields that say which clip it is, and carry nothing of it."""
 
 

@@ -12,9 +12,12 @@ def generator(seed: int, purpose: str, *where: int) -> torch.Generator:
 
     The same arguments give the same numbers on every machine, rank and resume.
     """
-    name = "/".join(["hallo3", str(seed), purpose, *map(str, where)])
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(_hashed(seed, purpose, where))
+
+
+def drawn(high: int, seed: int, purpose: str, *where: int) -> int:
+    """One whole number in [0, high), without a generator: a loader draws several for every clip."""
+    return _hashed(seed, purpose, where) % high
 
 
 def normal(shape: Sequence[int], seed: int, purpose: str, positions: Tensor, step: int = 0) -> Tensor:
@@ -33,3 +36,9 @@ def whole(high: int, seed: int, purpose: str, positions: Tensor, step: int = 0) 
     """Whole numbers in [0, high) [B], row b drawn from (seed, purpose, step, positions[b])."""
     rows = [torch.randint(high, (), generator=generator(seed, purpose, step, p)) for p in positions.tolist()]
     return torch.stack(rows).to(positions.device)
+
+
+def _hashed(seed: int, purpose: str, where: Sequence[int]) -> int:
+    """63 bits by (seed, purpose, where)."""
+    name = "/".join(["hallo3", str(seed), purpose, *map(str, where)])
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1

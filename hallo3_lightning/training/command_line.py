@@ -35,7 +35,8 @@ from hallo3_lightning.training.checkpoints import (
 from hallo3_lightning.training.complaint import Parser, sentence
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import Samples
-from hallo3_lightning.training.record import CountTrained, Predictions, Record
+from hallo3_lightning.training.record import Predictions, Record
+from hallo3_lightning.training.resume import CountTrained
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
 QUIET = (

@@ -17,7 +17,7 @@ from hallo3_lightning.diffusion.process import Process, loss_by_clip
 from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
-from hallo3_lightning.geometry import latent_frames, pixel_frames
+from hallo3_lightning.geometry import pixel_frames
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.randomness import normal, whole
@@ -102,9 +102,9 @@ class Phase(LightningModule):
         motion = signed(batch.video[:, : self.motion_frames])
         motion = corrupted(motion, self.corruption, self.seed, batch.positions, step=0, training=True)
         beside = self.encoders.video.encode(with_reference(signed(batch.reference), motion))
-        return self.encoders.fill(batch).with_(
-            motion_latents=padded(beside, latent_frames(batch.video.shape[1])).detach()
-        )
+        clip = self.encoders.fill(batch)
+        assert clip.latents is not None
+        return clip.with_(motion_latents=padded(beside, clip.latents.shape[1]).detach())
 
     def losses(self, clip: Batch, purpose: str) -> Tensor:
         """The loss of each clip [B], its noise and diffusion step drawn from (seed, purpose, position)."""
@@ -133,7 +133,8 @@ class Phase(LightningModule):
         assert batch.video is not None
         with self.average.applied(self.denoiser):
             losses = self.losses(self.encoded(batch), "validation")
-        self.log("val/loss", losses.mean(), prog_bar=True, batch_size=len(batch), sync_dist=True)
+        mean, clips = mean_counted(losses, batch)
+        self.log("val/loss", mean, prog_bar=True, batch_size=clips, sync_dist=True)
         generated = self.animated(batch, self.clip_frames, batch.video[:, : self.motion_frames])
         if self.validation is None:
             self.validation = Evaluation(Protocol(metrics=scorable(batch, VALIDATED)))
@@ -215,6 +216,12 @@ class Phase(LightningModule):
     def check(self, batch: Batch) -> None:
         """Before the first step: the batch has every field that the denoiser and its conditioners read."""
         batch.require(("video", "reference", "captions", "positions"), "training")
+        assert batch.video is not None
+        if batch.video.shape[1] < self.motion_frames:
+            raise UsageError(
+                f"clips carry {batch.video.shape[1]} frames of video beside their cached latents, model.motion_frames is "
+                f"{self.motion_frames}; set data.leading_frames to at least as many"
+            )
         clip = self.encoded(batch)
         for name, needs in self.denoiser.needs.items():
             clip.require(needs, f"{name} (--model.{name.split('_')[0]})")
@@ -264,3 +271,11 @@ class Phase(LightningModule):
         for condition in self.sampling.guided:
             if condition not in FIELDS:
                 raise unknown("condition", condition, FIELDS, "model.sampling.guided")
+
+
+def mean_counted(losses: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """The mean of the losses [B] of the clips that count, 0 where none does, and how many do."""
+    if batch.counted is None:
+        return losses.mean(), len(batch)
+    clips = int(batch.counted.sum())
+    return losses.where(batch.counted, 0).sum() / max(clips, 1), clips

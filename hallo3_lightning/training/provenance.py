@@ -59,5 +59,12 @@ def _weights(config: Mapping[str, Any]) -> str | None:
 
 
 def _data(config: Mapping[str, Any]) -> Any:
-    described = Path(config["data"]["shards"]) / "dataset.json"
+    """What each data set says of itself: one, or those of a mixture by place."""
+    mixture = config["data"].get("mixture") or []
+    described = {source["shards"]: _described(source["shards"]) for source in mixture}
+    return described or _described(config["data"]["shards"])
+
+
+def _described(shards: str) -> Any:
+    described = Path(shards) / "dataset.json"
     return json.loads(described.read_text()) if described.is_file() else None

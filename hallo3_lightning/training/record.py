@@ -22,15 +22,6 @@ KEPT_CLIPS = 8
 """Clips of a test whose frames are kept for pictures."""
 
 
-class CountTrained(Callback):
-    """Tells the data module what was trained, before a checkpoint of the step is saved."""
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
-    ) -> None:
-        trainer.datamodule.trained(batch)  # type: ignore[attr-defined]
-
-
 class Record(Callback):
     """Writes status.json every few seconds, facts.json, and after a test metrics.json and samples/clips.safetensors."""
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
-from datamodules.loader import GlobalBatches, TrainingClips
+from datamodules.loader import GlobalBatches
+from datamodules.order import ShardShuffle
 from datamodules.talking_head import TalkingHead
 from hallo3_lightning.errors import UsageError
 
@@ -43,12 +44,11 @@ def same(one, other) -> bool:
 
 
 def test_every_take_once_an_epoch_whatever_the_number_of_ranks(heads):
-    module = data(heads)
-    clips = TrainingClips(module.train_index, 5, seed=0)
+    sample_at = ShardShuffle(data(heads).train_index.samples_per_shard, seed=0)
     for world in (1, 2, 4):
         streams = [iter(GlobalBatches(0, rank, world, 3)) for rank in range(world)]
         positions = [p for _ in range(40 // world) for stream in streams for p in next(stream)]
-        epoch = [clips.sample_number(p) for p in positions[TAKES : 2 * TAKES]]
+        epoch = [sample_at(p) for p in positions[TAKES : 2 * TAKES]]
         assert sorted(epoch) == list(range(TAKES))
 
 
@@ -134,9 +134,10 @@ def test_identities_of_the_splits_are_disjoint(heads):
     assert min(distances) > 0.1
 
 
-def test_first_batch_has_every_field_that_shards_give(heads):
-    fields = ["captions", "video", "reference", "face_mask", "waveform", "face_embedding", "truth"]
+def test_clips_have_every_field_that_shards_give_and_truth_is_for_evaluation(heads):
+    fields = ["captions", "video", "reference", "face_mask", "waveform", "face_embedding"]
     assert data(heads).first_batch().present() == fields
+    assert next(iter(data(heads).test_dataloader())).present() == [*fields, "truth"]
 
 
 @pytest.mark.parametrize(
