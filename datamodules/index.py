@@ -150,7 +150,7 @@ def shards_of(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
     if names:
         return names
-    if folder.name.endswith(COMPRESSED) or any(folder.glob(f"*{end}") for end in COMPRESSED):
+    if folder.name.endswith(COMPRESSED) or any(any(folder.glob(f"*{end}")) for end in COMPRESSED):
         raise UsageError(f"{folder}: compressed shards cannot be read by byte range; decompress them to .tar")
     what = "holds no .tar shards" if folder.is_dir() else "does not exist"
     raise UsageError(f"{folder} {what}; make procedural ones with: hallo3 synthesize {folder.parent}")
