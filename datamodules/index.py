@@ -61,6 +61,11 @@ class Index:
         return tuple(shard.name for shard in self._contents.shards)
 
     @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members that any sample has, sorted."""
+        return self._contents.members
+
+    @property
     def shard_bytes(self) -> int:
         """Bytes of all shards."""
         return sum(shard.bytes for shard in self._contents.shards)
@@ -167,14 +172,29 @@ def saved_index(folder: Path) -> Index | None:
     return index if _fits(index, store, path) else None
 
 
-def build_index(folder: Path, *, verify: bool = False, workers: int = 1) -> Index:
-    """Index a folder, and save the index there if we may write."""
+def build_index(folder: Path, *, verify: bool = False, workers: int = 1, strict: bool = False) -> Index:
+    """Index a folder, and save the index there if we may write; with `strict`, only if nothing had to be left out."""
     store = LocalStore(folder)
     contents = build(store, shards_of(folder), verify=verify, workers=workers)
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK) or (strict and contents.problems):
         return Index(store, b"".join(packed(contents)))
     save(folder / INDEX_FILE, contents)
     return Index(store, folder / INDEX_FILE)
+
+
+def build_remote_index(url: str, out: Path, *, verify: bool = False, workers: int = 1, strict: bool = False) -> Index:
+    """Index the shards behind a URL that can be listed, and save the index as `out`, to be put beside them.
+
+    Their own tags stand in for their bytes in its digest, which is therefore another than that of a local copy.
+    """
+    store = FsspecStore(url)
+    shards = [name for name in store.names() if name.endswith(TAR)]
+    if not shards:
+        raise UsageError(f"{url} lists no .tar shards; index them where they are made, and upload {INDEX_FILE} too")
+    contents = build(store, shards, verify=verify, workers=workers)
+    if not (strict and contents.problems):
+        save(out, contents)
+    return Index(store, b"".join(packed(contents)))
 
 
 def _open_folder(folder: Path) -> Index:
