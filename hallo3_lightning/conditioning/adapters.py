@@ -33,10 +33,15 @@ class CrossAttention(Adapter):
         self.to_k = nn.Linear(context_width, width)
         self.to_v = nn.Linear(context_width, width)
         self.to_out = nn.Linear(width, width)
+        self.neutral, self.output_std = neutral, output_std
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Projections begin as small noise, the last one as `neutral` and `output_std` say."""
         for linear in (self.to_q, self.to_k, self.to_v, self.to_out):
-            nn.init.normal_(linear.weight, std=output_std if linear is self.to_out else 0.02)
+            nn.init.normal_(linear.weight, std=self.output_std if linear is self.to_out else 0.02)
             nn.init.zeros_(linear.bias)
-        if neutral:
+        if self.neutral:
             nn.init.zeros_(self.to_out.weight)
 
     def prepare(self, signal: Tensor, host: Host) -> Prepared:
@@ -71,6 +76,10 @@ class AdaptiveNorm(Adapter):
     def __init__(self, width: int, context_width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(context_width, 6 * width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Begin at zero."""
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -108,6 +117,10 @@ class ContextTokens(Adapter):
         self.to_k = nn.Linear(context_width, width)
         self.to_v = nn.Linear(context_width, width)
         self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Values begin at zero."""
         nn.init.zeros_(self.to_v.weight)
         nn.init.zeros_(self.to_v.bias)
 

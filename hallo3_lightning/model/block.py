@@ -1,6 +1,7 @@
 """One transformer block: expert adaLN, self-attention over text and video, MLP, and three sites for adapters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -30,6 +31,14 @@ class ExpertNorm(nn.Module):
         super().__init__()
         self.linear = nn.Linear(time_width, 6 * width)
         self.norm = nn.LayerNorm(width, eps=eps)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Begin as norms without time: shift and scale 0, gates 1. Loaded weights replace this."""
+        nn.init.zeros_(self.linear.weight)
+        gates = torch.tensor([0.0, 0.0, 1.0] * 2)
+        with torch.no_grad():
+            self.linear.bias.copy_(repeat(gates, "six -> (six c)", c=self.linear.out_features // 6))
 
     def modulations(self, time: Tensor) -> tuple[Modulation, Modulation]:
         """Modulation of the video [B, 1, 1, C] and of the text [B, 1, C] for time [B, E]."""
@@ -55,6 +64,15 @@ class FeedForward(nn.Module):
         return out(activation(project.get_submodule("proj")(tokens)))
 
 
+Run = Callable[..., Any]
+"""Calls a function with its arguments, and may arrange for the backward pass to call it again: (function, *arguments)."""
+
+
+def kept(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it; what it computes is kept for the backward pass."""
+    return function(*arguments)
+
+
 class Block(nn.Module):
     """video [B, T, N, C] and text [B, L, C] -> the same shapes.
 
@@ -69,19 +87,22 @@ class Block(nn.Module):
         self.norm2 = ExpertNorm(width, time_width, norm_eps)
         self.ff = FeedForward(width)
         self.adapters = nn.ModuleDict()
+        self.run: Run = kept
 
-    def start_as_plain(self) -> None:
-        """Begin as a transformer block without time: shift and scale 0, gates 1. Loaded weights replace this."""
-        for norm in (self.norm1, self.norm2):
-            nn.init.zeros_(norm.linear.weight)
-            gates = torch.tensor([0.0, 0.0, 1.0] * 2)
-            with torch.no_grad():
-                norm.linear.bias.copy_(repeat(gates, "six -> (six c)", c=norm.linear.out_features // 6))
+    def recompute(self, run: Run) -> None:
+        """From now on `run` decides what is kept of a forward pass for the backward pass."""
+        self.run = run
 
     def forward(
         self, video: Tensor, text: Tensor, time: Tensor, rotary: Rotary | None, conditions: Conditions
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """`conditions` maps the name of each adapter to its signal, or to what it prepared from it."""
+        return self.run(self.passed, video, text, time, rotary, conditions)
+
+    def passed(
+        self, video: Tensor, text: Tensor, time: Tensor, rotary: Rotary | None, conditions: Conditions
+    ) -> tuple[Tensor, ...]:
+        """Video and text behind the block, first."""
         host = Host(self.attn1, rotary, latent_frames=video.shape[1])
         prepared = {name: self._prepared(name, conditions[name], host) for name in self.adapters}
         modulation, text_modulation = self._modulations(time, prepared)

@@ -76,8 +76,15 @@ class Embedding(nn.Module):
         self.text_proj = nn.Linear(backbone.text_width, backbone.width)
         length = backbone.text_tokens + backbone.latent_frames * backbone.patches
         self.pos_embedding: nn.Parameter | None
-        table = nn.Parameter(0.02 * torch.randn(1, length, backbone.width)) if backbone.learned_positions else None
+        table = nn.Parameter(torch.empty(1, length, backbone.width)) if backbone.learned_positions else None
         self.register_parameter("pos_embedding", table)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The table of positions begins as small noise."""
+        if self.pos_embedding is not None:
+            with torch.no_grad():
+                self.pos_embedding.copy_(0.02 * torch.randn_like(self.pos_embedding))
 
     def forward(self, latents: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """latents [B, T, 2c, h, w], text [B, L, E] -> video [B, T, N, C], text [B, L, C].
@@ -131,17 +138,15 @@ class OutputNorm(nn.Module):
 class Trunk(nn.Module):
     """Embedding and blocks, without an output: all that the reference network needs."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, block: type[Block] = Block) -> None:
         super().__init__()
         self.backbone = backbone
         self.patch_embed = Embedding(backbone)
         self.time_embedding = TimeEmbedding(backbone.width, backbone.time_width)
         self.transformer_blocks = nn.ModuleList(
-            Block(backbone.width, backbone.heads, backbone.time_width, backbone.norm_eps, backbone.attention_norm_eps)
+            block(backbone.width, backbone.heads, backbone.time_width, backbone.norm_eps, backbone.attention_norm_eps)
             for _ in range(backbone.blocks)
         )
-        for block in self.blocks:
-            block.start_as_plain()
 
     @property
     def blocks(self) -> Sequence[Block]:
@@ -163,11 +168,15 @@ class Transformer(Trunk):
     State keys, `adapters.*` aside, are those of diffusers' `CogVideoXTransformer3DModel`.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone)
+    def __init__(self, backbone: Backbone, block: type[Block] = Block) -> None:
+        super().__init__(backbone, block)
         self.norm_final = nn.LayerNorm(backbone.width, eps=backbone.norm_eps)
         self.norm_out = OutputNorm(backbone.width, backbone.time_width, backbone.output_norm_eps)
         self.proj_out = nn.Linear(backbone.width, backbone.latent_channels * PATCH * PATCH)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The output begins at zero."""
         for linear in (self.norm_out.linear, self.proj_out):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)

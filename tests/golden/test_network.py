@@ -47,10 +47,10 @@ def watch(network: Denoiser) -> dict[str, list[Tensor]]:
         "ref": network.get_submodule("conditioners.identity_reference_network.network"),
     }
     for prefix, trunk in trunks.items():
-        note(f"{prefix}.embed_out", trunk.patch_embed, lambda out: flat(*out))
+        note(f"{prefix}.embed_out", trunk.patch_embed, lambda out: flat(*out[:2]))
         note(f"{prefix}.time_embed", trunk.time_embedding)
         for i, block in enumerate(trunk.blocks):
-            note(f"{prefix}.block.{i}.out", block, lambda out: flat(*out))
+            note(f"{prefix}.block.{i}.out", block, lambda out: flat(*out[:2]))
     first = network.transformer.blocks[0]
     note("mid.block.0.attention", first.attn1.to_out[0])
     note("mid.block.0.mlp", first.ff)

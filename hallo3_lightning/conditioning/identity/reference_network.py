@@ -10,10 +10,22 @@ from torch import Tensor
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.adapters import GuestTokens
 from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs
-from hallo3_lightning.model.sites import Adapter
+from hallo3_lightning.model.block import Block
+from hallo3_lightning.model.positions import Rotary
+from hallo3_lightning.model.sites import Adapter, Conditions
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 
 Caption = Literal["zeros", "caption", "caption_in_training"]
+
+
+class ReferenceBlock(Block):
+    """A block that also gives what its self-attention sees of the video: one call, so that shards are gathered once."""
+
+    def passed(
+        self, video: Tensor, text: Tensor, time: Tensor, rotary: Rotary | None, conditions: Conditions
+    ) -> tuple[Tensor, ...]:
+        """Video and text behind the block, and what was seen [B, T, N, C]."""
+        return *super().passed(video, text, time, rotary, conditions), self.attention_input(video, time)
 
 
 class ReferenceNetwork(Conditioner):
@@ -40,7 +52,7 @@ class ReferenceNetwork(Conditioner):
         self.caption = caption
         if caption == "zeros":
             self.needs = ("reference_latents",)
-        self.network: Trunk = Transformer(backbone) if dead_layer else Trunk(backbone)
+        self.network: Trunk = (Transformer if dead_layer else Trunk)(backbone, ReferenceBlock)
         last = self.network.blocks[-1]
         if not dead_layer:
             del last.attn1, last.norm2, last.ff
@@ -56,8 +68,8 @@ class ReferenceNetwork(Conditioner):
         video, text = network.patch_embed(latents, text)
         seen = []
         for block in network.blocks[:-1]:
-            seen.append(block.attention_input(video, time))
-            video, text = block(video, text, time, rotary, {})
+            video, text, tokens = block(video, text, time, rotary, {})
+            seen.append(tokens)
         seen.append(network.blocks[-1].attention_input(video, time))
         return tuple(rearrange(tokens, "b 1 n c -> b n c") for tokens in seen)
 
