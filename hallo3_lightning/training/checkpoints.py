@@ -1,64 +1,62 @@
-"""Checkpoints that are whole or not there, and the newest of them."""
+"""Checkpoints: a folder a step, complete or not there, of safetensors and JSON; any number of ranks reads what any wrote.
 
-import os
+    step=N.ckpt/shard-*.safetensors   the tensors that each rank holds: `state_dict.<name>`, `optimizer.<i>.<name>.<slot>`
+    step=N.ckpt/facts.json            everything else: loops, callbacks, schedules, progress in the data
+    step=N.ckpt/complete.json         written last: the size of every other file
+
+Nothing in it is pickled. The tensors are in the form of torch.distributed.checkpoint's HuggingFaceStorageWriter, which
+keeps the place of each piece in the whole.
+"""
+
+import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+import torch.distributed.checkpoint as dcp
+from lightning import Trainer
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.weights.folder import is_weights, read
+from hallo3_lightning.weights.folder import is_weights
+from hallo3_lightning.weights.folder import read as read_weights
 
+FACTS, COMPLETE = "facts.json", "complete.json"
+MODEL, OPTIMIZER = "state_dict.", "optimizer."
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes aside, syncs, renames: a process killed while saving leaves the checkpoint before it untouched."""
+warnings.filterwarnings("ignore", message=".*assuming the intent is to (load|save) in a single process")
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        final = Path(path)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        aside = final.with_name(final.name + ".tmp")
-        with aside.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(final)
-
-
-class EveryFewSteps(ModelCheckpoint):
-    """Keeps the newest checkpoint, as step=N.ckpt: every few steps, at the end, and where SIGTERM stops training."""
-
-    def __init__(self, folder: Path, every: int) -> None:
-        super().__init__(dirpath=folder, filename="{step}", every_n_train_steps=every, save_top_k=1)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save_now(trainer)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Lightning raises this one between two steps, where the state is whole; others may come in the middle."""
-        if isinstance(exception, SIGTERMException) and trainer.training:
-            self._save_now(trainer)
-
-    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
-        """Also the one that the run was resumed from: otherwise every resume would leave one more behind."""
-        return Path(previous).parent == Path(current).parent and previous != current
-
-    def _save_now(self, trainer: Trainer) -> None:
-        if self._last_global_step_saved != trainer.global_step:
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+Tensors = dict[str, Tensor]
+Facts = dict[str, Any]
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of the highest step in a folder, None when there is none."""
-    found = [(int(match[1]), path) for path in folder.glob("*.ckpt") if (match := re.search(r"step=(\d+)", path.name))]
-    return max(found)[1] if found else None
+    """The complete checkpoint of the highest step in a folder, None when there is none."""
+    return next((path for path in by_step(folder) if torn(path) is None), None)
+
+
+def torn_after(folder: Path, chosen: Path | None) -> dict[Path, str]:
+    """Checkpoints of later steps than the chosen one, and what each of them lacks."""
+    later = [path for path in by_step(folder) if chosen is None or step_of(path) > step_of(chosen)]
+    return {path: reason for path in later if (reason := torn(path)) is not None}
+
+
+def torn(path: Path) -> str | None:
+    """What a checkpoint lacks to be complete; None where nothing."""
+    try:
+        sizes = json.loads((path / COMPLETE).read_text())
+        for name, size in sizes.items():
+            found = (path / name).stat().st_size
+            if found != size:
+                return f"{name} has {found} of {size} bytes"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{COMPLETE} or what it names cannot be read ({type(error).__name__})"
+    return None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -72,31 +70,142 @@ def step_at_hand(trainer: Trainer) -> int:
     return trainer.global_step or (step_of(Path(trainer.ckpt_path)) if trainer.ckpt_path else 0)
 
 
-def weights(path: Path) -> dict[str, Tensor]:
-    """What a phase would have saved: in a checkpoint file, in the newest one of a run's folder, or in a folder of
-    weights that `hallo3 import-weights` or `export-weights` wrote; no pickled object is ever run.
+def by_step(folder: Path) -> list[Path]:
+    """Folders named step=N.ckpt, the highest step first."""
+    named = [path for path in folder.glob("step=*.ckpt") if re.fullmatch(r"step=\d+\.ckpt", path.name)]
+    return sorted((path for path in named if path.is_dir()), key=step_of, reverse=True)
+
+
+# -- what Lightning saves, as tensors and facts, and back ----------------------------------------------------------
+
+
+def taken_apart(checkpoint: Mapping[str, Any]) -> tuple[Tensors, Facts]:
+    """Tensors by name, and what is left: numbers, words, lists. Optimizer states go by the names of parameters."""
+    tensors = {f"{MODEL}{name}": value for name, value in checkpoint["state_dict"].items()}
+    groups = []
+    for i, state in enumerate(checkpoint.get("optimizer_states", [])):
+        given = _by_name(state)
+        groups.append(given["param_groups"])
+        for name, slots in given["state"].items():
+            tensors |= {f"{OPTIMIZER}{i}.{name}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+    facts = {key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")}
+    return tensors, facts | {"optimizers": groups}
+
+
+def put_together(tensors: Tensors, facts: Facts) -> dict[str, Any]:
+    """What Lightning saved in a process that holds everything: optimizer states go by numbers."""
+    states = []
+    for i, groups in enumerate(facts["optimizers"]):
+        numbers = {name: n for n, name in enumerate(name for group in groups for name in group["param_names"])}
+        state: dict[int, Tensors] = {}
+        prefix = f"{OPTIMIZER}{i}."
+        for key in (key for key in tensors if key.startswith(prefix)):
+            name, _, slot = key.removeprefix(prefix).rpartition(".")
+            state.setdefault(numbers[name], {})[slot] = tensors[key]
+        numbered = [group | {"params": [numbers[name] for name in group["param_names"]]} for group in groups]
+        states.append({"state": state, "param_groups": [_tuples(group) for group in numbered]})
+    rest = {key: value for key, value in facts.items() if key != "optimizers"}
+    model = {key.removeprefix(MODEL): value for key, value in tensors.items() if key.startswith(MODEL)}
+    return rest | {"state_dict": model, "optimizer_states": states}
+
+
+def _by_name(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with names of parameters for their numbers; sharded ones have names already."""
+    names: dict[Any, str] = {}
+    groups = []
+    for group in state["param_groups"]:
+        called = group.get("param_names", group["params"])
+        names |= dict(zip(group["params"], called, strict=True))
+        rest = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        groups.append(rest | {"param_names": list(called)})
+    return {"state": {names.get(key, key): slots for key, slots in state["state"].items()}, "param_groups": groups}
+
+
+def _tuples(group: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists alone; torch's optimizers have pairs of betas."""
+    return group | {"betas": tuple(group["betas"])} if "betas" in group else group
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def outlines(path: Path, prefix: str = "") -> Tensors:
+    """Tensors without numbers (on the meta device) for those of a checkpoint whose names begin so, from its headers."""
+    try:
+        found = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return {
+        name: torch.empty(about.size, dtype=about.properties.dtype, device="meta")  # type: ignore[union-attr]
+        for name, about in found.items()
+        if name.startswith(prefix)
+    }
+
+
+def facts_of(path: Path) -> Facts:
+    """What is in a checkpoint beside tensors."""
+    try:
+        return json.loads((path / FACTS).read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def tensors_of(path: Path, prefix: str = "") -> Tensors:
+    """Whole tensors of a checkpoint whose names begin so, whatever the number of ranks that wrote them."""
+    whole = {name: torch.empty_like(outline, device="cpu") for name, outline in outlines(path, prefix).items()}
+    fill(path, whole, alone=True)
+    return whole
+
+
+def fill(path: Path, tensors: Tensors, alone: bool) -> None:
+    """Read into tensors, whole or sharded, by their names; `alone` where no other rank takes part."""
+    try:
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=alone)
+    except (OSError, SafetensorError, CheckpointException, RuntimeError, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def weights(path: Path) -> Tensors:
+    """What a phase would have saved: in a checkpoint, in the newest one of a run's folder, or in a folder of weights
+    that `hallo3 import-weights` or `export-weights` wrote; nothing pickled is read.
 
     Raises UsageError when there is none or it cannot be read.
     """
     if is_weights(path):
-        return {f"denoiser.{name}": value for name, value in read(path).items()}
-    file = newest(path / "checkpoints") if path.is_dir() else path
-    if file is None or not file.is_file():
+        return {f"denoiser.{name}": value for name, value in read_weights(path).items()}
+    return {name.removeprefix(MODEL): value for name, value in tensors_of(located(path), MODEL).items()}
+
+
+def located(path: Path) -> Path:
+    """The checkpoint that a path means: a complete one itself, or the newest of a run's folder.
+
+    Raises UsageError where there is none.
+    """
+    given = path.name.endswith(".ckpt") and path.is_dir()
+    found = path if given else newest(path / "checkpoints")
+    if found is None:
         raise UsageError(
-            f"no checkpoint at '{path}'; give a .ckpt file, the folder of a run that saved one, or a folder of weights"
+            f"no checkpoint at '{path}'; give a step=N.ckpt folder, the folder of a run that saved one, or a folder of "
+            "weights"
         )
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    except (RuntimeError, KeyError, EOFError, OSError, ValueError, UnpicklingError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0]
-        raise UsageError(
-            f"'{file}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {reason}); "
-            "name another, or remove it to start without it"
-        ) from None
+    if (reason := torn(found)) is not None:
+        raise UsageError(f"the checkpoint '{found}' is torn: {reason}; name another, or remove it")
+    return found
 
 
-def refuse_another_model(module: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
-    """Raise a UsageError unless `given` has exactly the module's weights, each of its shape."""
+def _damaged(path: Path, error: BaseException) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
+    return UsageError(
+        f"'{path}' is not a checkpoint of ours, or is damaged ({type(error).__name__}: {reason}); "
+        "name another, or remove it to start without it"
+    )
+
+
+# -- does it fit -----------------------------------------------------------------------------------------------------
+
+
+def refuse_another_model(module: nn.Module, given: Mapping[str, Any], source: str) -> None:
+    """Raise a UsageError unless `given` (name -> tensor, or anything with a shape) is exactly the module's weights."""
     refuse_other_sizes(module, given, source)
     own = module.state_dict()
     differing = {"missing": [*(own.keys() - given.keys())], "unexpected": [*(given.keys() - own.keys())]}
@@ -105,7 +214,7 @@ def refuse_another_model(module: nn.Module, given: Mapping[str, Tensor], source:
         raise UsageError(f"{source} is of another model: of its weights {said}; give both the same settings of model")
 
 
-def refuse_other_sizes(module: nn.Module, given: Mapping[str, Tensor], source: str) -> None:
+def refuse_other_sizes(module: nn.Module, given: Mapping[str, Any], source: str) -> None:
     """Raise a UsageError where a weight of `given` has another shape than the module's of that name."""
     own = module.state_dict()
     other = [name for name, value in given.items() if name in own and own[name].shape != value.shape]

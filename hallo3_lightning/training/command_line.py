@@ -2,13 +2,13 @@
 
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import Namespace
@@ -16,27 +16,31 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
 from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_run, named
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
-from hallo3_lightning.training import provenance
+from hallo3_lightning.training import launching, provenance
 from hallo3_lightning.training.checkpoints import (
-    EveryFewSteps,
-    WholeFiles,
+    MODEL,
+    located,
     newest,
+    outlines,
     refuse_another_model,
     step_of,
-    weights,
+    torn_after,
 )
 from hallo3_lightning.training.complaint import Parser, sentence
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import Samples
 from hallo3_lightning.training.record import Predictions, Record
 from hallo3_lightning.training.resume import CountTrained
+from hallo3_lightning.training.saving import EveryFewSteps, Folders, OnFailure
+from hallo3_lightning.training.signals import Guard, Stopped, hung
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
 QUIET = (
@@ -44,6 +48,7 @@ QUIET = (
     "Found .* in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",
     "You're resuming from a checkpoint that ended before the epoch ended",
+    "The `srun` command is available on your system but is not used",
 )
 """Lightning's warnings that are no news: its own code, our frozen encoders, and resuming, which TalkingHead sees to."""
 
@@ -59,7 +64,11 @@ class Run:
         ancestors: folder of the runs that others start from.
         evaluate: whether `fit` ends with `test`.
         checkpoint_every: steps between checkpoints.
+        checkpoints_kept: the newest so many stay.
+        checkpoint_in_background: whether training goes on while a copy of the tensors is written.
+        checkpoint_failure: whether a run stops or goes on where a checkpoint cannot be written.
         sample_every: validations between sample pictures in TensorBoard; 0 for none.
+        signals_every: optimizer steps between two looks at whether any rank was told to stop.
     """
 
     root: str = "runs"
@@ -68,13 +77,18 @@ class Run:
     ancestors: str = "runs"
     evaluate: bool = False
     checkpoint_every: int = 100
+    checkpoints_kept: int = 2
+    checkpoint_in_background: bool = False
+    checkpoint_failure: OnFailure = "stop"
     sample_every: int = 1
+    signals_every: int = 1
 
 
 class CommandLine(LightningCLI):
     """`hallo3 fit|validate|test|predict`. The phase is known before parsing, so that its settings are plain keys."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
         self.phase = phase_of(arguments)
         self.run: RunFolder | None = None
         super().__init__(
@@ -108,7 +122,17 @@ class CommandLine(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--phase", default=DEFAULT_PHASE, help=f"what is trained ({', '.join(names('phases'))})")
+        parser.add_argument(
+            "--resume",
+            type=Literal["auto", "never"],
+            default="auto",
+            help="auto: go on from the newest complete checkpoint of the run, if there is one; never: refuse to",
+        )
         parser.add_class_arguments(Run, "run")
+        parser.add_class_arguments(launching.Slurm, "slurm")
+        parser.add_argument(
+            launching.PRINT, action="store_true", help="write an sbatch script of this command, and end"
+        )
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
         for action in parser._actions:
@@ -136,27 +160,55 @@ class CommandLine(LightningCLI):
         TalkingHead(**settings["data"]).prepare_data()
         if ancestor(settings) is not None:
             config["model"]["init_from"] = str(checkpoint_of_ancestor(settings))
-        found = Path(config["ckpt_path"]) if config.get("ckpt_path") else newest(self.run.checkpoints)
-        if found is not None:
-            config["ckpt_path"] = str(found if found.is_file() else newest(found / "checkpoints") or found)
-        elif self.subcommand != "fit":
+        found = self._checkpoint(config)
+        config["ckpt_path"] = None if found is None else str(found)
+        if self.subcommand == "fit" and (settings["print_sbatch"] or settings["slurm"]["nodes"]):
+            self._give_to_slurm(settings)
+            raise SystemExit(0)
+
+    def _give_to_slurm(self, settings: Mapping[str, Any]) -> None:
+        assert self.run is not None
+        if settings["print_sbatch"]:
+            sys.stdout.write(launching.sbatch_script(self.arguments, settings, self.run))
+            return
+        job = launching.submit(self.arguments, settings, self.run)
+        sys.stdout.write(f"submitted: job {job}, {self.run.path}; its output: {self.run.path}/slurm/{job}/\n")
+
+    def _checkpoint(self, config: Mapping[str, Any]) -> Path | None:
+        """The one to go on from or to look at: what was named, else the newest complete one of the run."""
+        assert self.run is not None
+        if config.get("ckpt_path"):
+            return located(Path(config["ckpt_path"]))
+        found = newest(self.run.checkpoints)
+        for torn, reason in torn_after(self.run.checkpoints, found).items():
+            rank_zero_warn(f"{torn} is torn ({reason}): taking {found.name if found else 'none'} instead")
+        if found is None and self.subcommand != "fit":
             raise UsageError(
                 f"{self.run.path} has no checkpoint to {self.subcommand}; train it with `hallo3 fit` and the same "
                 "settings, or name one with --ckpt_path"
             )
+        if found is not None and config.get("resume") == "never":
+            raise UsageError(
+                f"{self.run.path} holds {found.name} and --resume is never; remove the run's folder, name another with "
+                "--run.folder, or go on with --resume auto"
+            )
+        return found
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         resumed = self._get(self.config, "ckpt_path")
         if resumed is not None:
-            refuse_another_model(self.model, weights(Path(resumed)), f"the checkpoint '{resumed}'")
+            given = {name.removeprefix(MODEL): shape for name, shape in outlines(Path(resumed), MODEL).items()}
+            refuse_another_model(self.model, given, f"the checkpoint '{resumed}'")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         assert self.run is not None
         config = self._get(self.config, "trainer")
         settings = self.settings["run"]
+        self.guard = Guard(settings["signals_every"], self._timeout_s)
         callbacks: list[Callback] = [
             CountTrained(),
+            self.guard,
             Record(self.run),
             Predictions(self.run),
             LearningRateMonitor("step"),
@@ -164,7 +216,10 @@ class CommandLine(LightningCLI):
         if settings["sample_every"]:
             callbacks.append(Samples(settings["sample_every"]))
         if config["enable_checkpointing"] is not False:
-            callbacks.append(EveryFewSteps(self.run.checkpoints, settings["checkpoint_every"]))
+            every, kept, failure = (
+                settings[key] for key in ("checkpoint_every", "checkpoints_kept", "checkpoint_failure")
+            )
+            callbacks.append(EveryFewSteps(self.run.checkpoints, every, kept, failure))
         if sys.stdout.isatty() and config["enable_progress_bar"] is not False:
             callbacks.append(RichProgressBar())
         else:
@@ -172,7 +227,7 @@ class CommandLine(LightningCLI):
         given = self._get(self.config_init, "trainer")
         kwargs.setdefault("default_root_dir", str(self.run.path))
         kwargs.setdefault("logger", self._logger() if given["logger"] in (None, True) else given["logger"])
-        kwargs.setdefault("plugins", [*_listed(given["plugins"]), WholeFiles()])
+        kwargs.setdefault("plugins", [*_listed(given["plugins"]), Folders(settings["checkpoint_in_background"])])
         kwargs.setdefault("callbacks", [*_listed(given["callbacks"]), *callbacks])
         try:
             return super().instantiate_trainer(**kwargs)
@@ -193,21 +248,29 @@ class CommandLine(LightningCLI):
         run = self.run
         if not self._is_finished():
             self._check_before(model)
-        with run.locked():
-            RunFolder.create(run.path, self.settings)
+        with run.locked() if self.trainer.is_global_zero else nullcontext():
+            if self.trainer.is_global_zero:
+                RunFolder.create(run.path, self.settings)
             if self._is_finished():
-                sys.stdout.write(f"finished: {run.path}; nothing to do\n")
+                self._say(f"finished: {run.path}; nothing to do\n")
                 return
-            provenance.write(run, self.settings)
-            self._recorded(lambda: self._train(model, arguments))
+            if self.trainer.is_global_zero:
+                provenance.write(run, self.settings)
+            with self.guard.listening():
+                self._recorded(lambda: self._train(model, arguments))
         now = run.status()
         if self.settings["run"]["evaluate"]:
             self._say_scores()
-        sys.stdout.write(
+        self._say(
             f"finished: {run.path}\n"
             if now.state == "finished"
             else f"stopped at step {now.step} of {now.max_steps}: {run.path}; the same command goes on\n"
         )
+
+    def _say(self, sentence: str) -> None:
+        """Once, whatever the number of ranks."""
+        if self.trainer.is_global_zero:
+            sys.stdout.write(sentence)
 
     def after_test(self) -> None:
         """Say what the scores are and where."""
@@ -217,7 +280,7 @@ class CommandLine(LightningCLI):
         assert self.run is not None
         for name, score in (self.run.metrics() or {"metrics": {}})["metrics"].items():
             error = "" if score["std_error"] is None else f" ± {score['std_error']:.3f}"
-            sys.stdout.write(f"{name}: {score['value']:.3f}{error} {score['unit']} ({score['n']} clips)\n")
+            self._say(f"{name}: {score['value']:.3f}{error} {score['unit']} ({score['n']} clips)\n")
 
     def _is_finished(self) -> bool:
         assert self.run is not None
@@ -233,25 +296,41 @@ class CommandLine(LightningCLI):
         if ended and self.settings["run"]["evaluate"]:
             self.trainer.test(model, datamodule=self.datamodule, verbose=False)
         state: State = "finished" if ended else "stopped"
-        self.run.record(replace(self.run.status(), state=state, max_steps=wanted, error=""))
+        self._record(state=state, max_steps=wanted)
 
     def _recorded(self, work: Callable[[], None]) -> None:
         """Do it; what stops it is written into the run's status before it goes on its way.
 
-        Lightning has caught Ctrl-C and SIGTERM and turned them into SystemExit by then.
+        Lightning has caught Ctrl-C and turned it into SystemExit by then.
         """
-        assert self.run is not None
         try:
             work()
-        except (KeyboardInterrupt, SystemExit) as error:
-            self.run.record(replace(self.run.status(), state="stopped", error=""))
-            if isinstance(error, SIGTERMException):
-                raise SystemExit(128 + signal.SIGTERM) from None
+        except Stopped as stopped:
+            self._record(state="stopped")
+            if self.trainer.is_global_zero and self.settings["slurm"]["requeue"]:
+                launching.requeue()
+            self.guard.agreement.all_of(None)  # SLURM ends the job with the first rank that leaves it
+            raise SystemExit(stopped.code) from None
+        except (KeyboardInterrupt, SystemExit):
+            self._record(state="stopped")
             raise KeyboardInterrupt from None
         except BaseException as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            self.run.record(replace(self.run.status(), state="failed", error=text))
+            missed = hung(error, self._timeout_s)
+            self._record(state="failed", error=missed or " ".join(f"{type(error).__name__}: {error}".split()))
+            if missed is not None:
+                raise UsageError(missed) from error
             raise
+
+    def _record(self, **changes: Any) -> None:
+        """Into the run's status, by the first rank."""
+        assert self.run is not None
+        if self.trainer.is_global_zero:
+            self.run.record(replace(self.run.status(), **({"error": ""} | changes)))
+
+    @property
+    def _timeout_s(self) -> float:
+        """How long a rank waits for the others."""
+        return self.settings.get("parallel", {"timeout_s": 600.0})["timeout_s"]
 
     def _check_before(self, model: Phase) -> None:
         """What the strategies and the test need is there, before the first step and before anything is written."""

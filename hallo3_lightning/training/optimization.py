@@ -32,10 +32,12 @@ class Optimization:
 
 def optimizer_for(module: nn.Module, settings: Optimization, num_steps: int) -> dict[str, Any]:
     """What `configure_optimizers` returns for the module's trainable parameters."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    trainable = [
+        (name, p) for name, p in module.named_parameters() if p.requires_grad
+    ]  # named: so checkpoints know them
+    groups: list[dict[str, Any]] = [
+        {"params": [named for named in trainable if named[1].ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [named for named in trainable if named[1].ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), eps=1e-8, fused=True)
     schedule = LambdaLR(optimizer, lambda step: rate(step, num_steps, settings))

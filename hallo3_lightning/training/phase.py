@@ -121,7 +121,7 @@ class Phase(LightningModule):
         self.average.update(self.denoiser)
 
     def configure_optimizers(self) -> Any:
-        return optimizer_for(self.denoiser, self.optimization, int(self.trainer.estimated_stepping_batches))
+        return optimizer_for(self, self.optimization, int(self.trainer.estimated_stepping_batches))
 
     # -- validation and test -------------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hallo3_lightning.ablation.runs import RunFolder, named
 from hallo3_lightning.cli import main
 from hallo3_lightning.training.checkpoints import newest
 from hallo3_lightning.training.command_line import ConfigOnly
+from hallo3_lightning.training.saving import Folders
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "experiments/tiny"
@@ -93,7 +93,7 @@ def scalars(run: RunFolder, tag: str) -> list[tuple[int, float]]:
 def checkpoint(run: RunFolder) -> dict[str, Any]:
     path = newest(run.checkpoints)
     assert path is not None
-    return torch.load(path, weights_only=True)
+    return Folders().load_checkpoint(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every mistake that a user can make ends with status 2 and one sentence, and leaves nothing behind."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -62,7 +63,7 @@ ARGUMENTS = [
     ("--model.trainable=['nothing.*']", "no parameter matching 'nothing.*' in model.trainable; there are: "),
     ("--model.inputs.audio_layers=3", "model.inputs and model.backbone.text_width say (3, 24, 32)"),
     ("--model.init_from=null", "make one with `hallo3 fit --config experiments/tiny/identity.yaml`"),
-    ("--model.init_from=nowhere", "no checkpoint at 'nowhere'; give a .ckpt file, "),
+    ("--model.init_from=nowhere", "no checkpoint at 'nowhere'; give a step=N.ckpt folder, "),
     ("--model.init_from=nowhere.yaml", "no config file 'nowhere.yaml'"),
     ("--model.identity=none", "does not fit this model: 0 parameters missing"),
     ("--model.backbone.width=64", "is of a model of other sizes: "),
@@ -137,13 +138,17 @@ def test_phase_2_from_a_phase_1_that_is_not_done(refused, studio, layer):
 
 
 def test_checkpoints_that_are_none(refused, studio, identity, tmp_path):
-    whole = next(identity.checkpoints.iterdir()).read_bytes()
-    for name, content in {"short": whole[:-3000], "text": b"hello", "empty": b""}.items():
-        file = tmp_path / f"{name}.ckpt"
-        file.write_bytes(content)
-        sentence = f"'{file}' is not a checkpoint of ours, or is damaged"
-        assert sentence in refused("fit", *studio.audio, f"--model.init_from={file}")
-        assert sentence in refused("test", *studio.identity, f"--ckpt_path={file}")
+    shutil.copytree(next(identity.checkpoints.iterdir()), tmp_path / "torn.ckpt")
+    (tmp_path / "torn.ckpt" / "facts.json").unlink()
+    (tmp_path / "text.ckpt").write_text("hello")
+    for name, sentence in {"torn": "torn.ckpt' is torn: ", "text": "no checkpoint at '"}.items():
+        assert sentence in refused("fit", *studio.audio, f"--model.init_from={tmp_path / name}.ckpt")
+        assert sentence in refused("test", *studio.identity, f"--ckpt_path={tmp_path / name}.ckpt")
+
+
+def test_a_run_that_must_not_go_on(refused, studio, identity):
+    assert "and --resume is never" in refused("fit", *studio.identity, "--resume=never")
+    assert "'always'" in refused("fit", *studio.identity, "--resume=always")
 
 
 def test_a_checkpoint_of_another_model(refused, studio, identity):

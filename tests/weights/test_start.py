@@ -18,6 +18,7 @@ from hallo3_lightning.phases.audio import AudioPhase
 from hallo3_lightning.phases.identity import IdentityPhase
 from hallo3_lightning.training import provenance
 from hallo3_lightning.training.phase import Phase
+from hallo3_lightning.training.saving import Folders
 from hallo3_lightning.weights.folder import read
 from tests import tiny
 from tests.model.test_transformer import theirs_like
@@ -64,21 +65,23 @@ def test_weights_may_lack_what_nothing_reads(weights, tmp_path):
         copied = given[name.replace(REFERENCE, "transformer.")]
         assert torch.equal(whole.state_dict()[name], copied.float())
     read_alone = phase(IdentityPhase, tmp_path, init_from=str(weights))
-    torch.save({"state_dict": read_alone.state_dict()}, tmp_path / "read.ckpt")
+    Folders().save_checkpoint({"state_dict": read_alone.state_dict()}, tmp_path / "read.ckpt")
     following = phase(AudioPhase, tmp_path, init_from=str(tmp_path / "read.ckpt"), **dead).denoiser
     assert whole.unread() == following.unread()
-    torch.save({"state_dict": phase(IdentityPhase, tmp_path, **dead).state_dict()}, tmp_path / "whole.ckpt")
+    Folders().save_checkpoint(
+        {"state_dict": phase(IdentityPhase, tmp_path, **dead).state_dict()}, tmp_path / "whole.ckpt"
+    )
     with pytest.raises(UsageError, match="does not fit this model: 0 parameters missing"):
         phase(AudioPhase, tmp_path, init_from=str(tmp_path / "whole.ckpt"))
 
 
 def test_another_audio_strategy_takes_the_place_of_the_trained_one(tmp_path):
     plain = phase(IdentityPhase, tmp_path)
-    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
+    Folders().save_checkpoint({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
     trained = phase(AudioPhase, tmp_path, audio="cross_attention", init_from=str(tmp_path / "plain.ckpt"))
     tiny.nudged(trained.denoiser)
     trained.average.update(trained.denoiser)
-    torch.save({"state_dict": trained.state_dict()}, tmp_path / "trained.ckpt")
+    Folders().save_checkpoint({"state_dict": trained.state_dict()}, tmp_path / "trained.ckpt")
     with pytest.warns(UserWarning, match="its audio strategy is not this run's; .* parameters are left out"):
         other = phase(AudioPhase, tmp_path, audio="adaln", init_from=str(tmp_path / "trained.ckpt"))
     assert not [name for name in other.denoiser.state_dict() if "cross_attention" in name]
@@ -104,7 +107,7 @@ def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_pat
     trained.average.update(trained.denoiser)
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
-    torch.save({"state_dict": trained.state_dict()}, run / "checkpoints" / "step=3.ckpt")
+    Folders().save_checkpoint({"state_dict": trained.state_dict()}, run / "checkpoints" / "step=3.ckpt")
     config = {"model": {"backbone": vars(SIZE), "identity": "reference_network+face_attention", "audio": "none"}}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
@@ -121,7 +124,7 @@ def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_pat
 def test_a_run_without_identity_does_not_begin_one(tmp_path):
     """Only what no phase trained is completed: an arm must not get an identity that nobody taught it."""
     plain = phase(IdentityPhase, tmp_path, identity="none")
-    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
+    Folders().save_checkpoint({"state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
     with pytest.raises(UsageError, match="does not fit this model"):
         phase(AudioPhase, tmp_path, identity="reference_network", init_from=str(tmp_path / "plain.ckpt"))
 
