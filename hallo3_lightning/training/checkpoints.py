@@ -11,7 +11,7 @@ keeps the place of each piece in the whole.
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ from lightning import Trainer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
 
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.weights.folder import is_weights
@@ -163,6 +169,31 @@ def fill(path: Path, tensors: Tensors, alone: bool) -> None:
         dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=alone)
     except (OSError, SafetensorError, CheckpointException, RuntimeError, KeyError, ValueError) as error:
         raise _damaged(path, error) from None
+
+
+def read_into(path: Path, module: nn.Module, optimizers: Sequence[Optimizer]) -> Facts:
+    """Read a checkpoint into a sharded module and its optimizers; every rank calls it. Returns the rest."""
+    facts = facts_of(path)
+    states: list[dict[str, Any]] = [dict(get_optimizer_state_dict(module, optimizer)) for optimizer in optimizers]
+    wanted, _ = taken_apart({"state_dict": get_model_state_dict(module), "optimizer_states": states})
+    there = outlines(path)
+    # what no gradient ever reached has no state in the checkpoint, and gets an empty one from torch when asked for it
+    fill(path, {name: value for name, value in wanted.items() if name in there or name.startswith(MODEL)}, alone=False)
+    for i, (optimizer, state, groups) in enumerate(zip(optimizers, states, facts.pop("optimizers"), strict=True)):
+        known = {
+            name.removeprefix(f"{OPTIMIZER}{i}.").rpartition(".")[0] for name in there if name.startswith(OPTIMIZER)
+        }
+        for name, slots in state["state"].items():
+            slots |= {slot: wanted[f"{OPTIMIZER}{i}.{name}.{slot}"] for slot in slots}
+        state["param_groups"] = [
+            own | {key: value for key, value in _tuples(saved).items() if key != "param_names"}
+            for own, saved in zip(state["param_groups"], groups, strict=True)
+        ]
+        set_optimizer_state_dict(module, optimizer, state)
+        for name, parameter in module.named_parameters():
+            if name not in known:
+                optimizer.state.pop(parameter, None)
+    return facts
 
 
 def weights(path: Path) -> Tensors:
