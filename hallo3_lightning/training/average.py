@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class Average(nn.Module):
@@ -19,9 +20,15 @@ class Average(nn.Module):
         super().__init__()
         self.decay = decay
         self.names = [name for name, p in module.named_parameters() if p.requires_grad]
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device="cpu"))
         for name in self.names:
             self.register_buffer(_mangled(name), module.get_parameter(name).detach().clone())
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module) -> None:
+        """Lie where the module's parameters now lie: a part of each on every rank, where they are sharded."""
+        for name, copy in zip(self.names, self._copies(), strict=True):
+            setattr(self, _mangled(name), _placed_like(module.get_parameter(name).detach(), copy))
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
@@ -40,15 +47,28 @@ class Average(nn.Module):
         finally:
             self._exchange(module)
 
+    @torch.no_grad()
     def _exchange(self, module: nn.Module) -> None:
+        """Numbers and not storage, which a sharded module has other views of."""
         for parameter, copy in zip(self._parameters_of(module), self._copies(), strict=True):
-            parameter.data, copy.data = copy.data, parameter.data
+            own = parameter.detach().clone()
+            parameter.copy_(copy)
+            copy.copy_(own)
 
     def _copies(self) -> list[Tensor]:
         return [self.get_buffer(_mangled(name)) for name in self.names]
 
     def _parameters_of(self, module: nn.Module) -> list[Tensor]:
         return [module.get_parameter(name) for name in self.names]
+
+
+def _placed_like(parameter: Tensor, copy: Tensor) -> Tensor:
+    """The copy as the parameter lies; of one that had no numbers yet, the parameter's own."""
+    if copy.is_meta:
+        return parameter.clone()
+    if isinstance(parameter, DTensor) and not isinstance(copy, DTensor):
+        return distribute_tensor(copy, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return copy
 
 
 def _mangled(name: str) -> str:

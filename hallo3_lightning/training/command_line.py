@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
@@ -35,6 +36,8 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
 )
 from hallo3_lightning.training.complaint import Parser, sentence
+from hallo3_lightning.training.parallel import Parallel, strategy_for
+from hallo3_lightning.training.per_block import PerBlock
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import Samples
 from hallo3_lightning.training.record import Predictions, Record
@@ -129,6 +132,7 @@ class CommandLine(LightningCLI):
             help="auto: go on from the newest complete checkpoint of the run, if there is one; never: refuse to",
         )
         parser.add_class_arguments(Run, "run")
+        parser.add_class_arguments(Parallel, "parallel")
         parser.add_class_arguments(launching.Slurm, "slurm")
         parser.add_argument(
             launching.PRINT, action="store_true", help="write an sbatch script of this command, and end"
@@ -195,7 +199,8 @@ class CommandLine(LightningCLI):
         return found
 
     def instantiate_classes(self) -> None:
-        super().instantiate_classes()
+        with torch.device("meta") if self.settings["parallel"]["meta"] else nullcontext():
+            super().instantiate_classes()
         resumed = self._get(self.config, "ckpt_path")
         if resumed is not None:
             given = {name.removeprefix(MODEL): shape for name, shape in outlines(Path(resumed), MODEL).items()}
@@ -204,7 +209,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         assert self.run is not None
         config = self._get(self.config, "trainer")
-        settings = self.settings["run"]
+        settings, parallel = self.settings["run"], Parallel(**self.settings["parallel"])
         self.guard = Guard(settings["signals_every"], self._timeout_s)
         callbacks: list[Callback] = [
             CountTrained(),
@@ -212,6 +217,7 @@ class CommandLine(LightningCLI):
             Record(self.run),
             Predictions(self.run),
             LearningRateMonitor("step"),
+            PerBlock(parallel.recompute, parallel.compile),
         ]
         if settings["sample_every"]:
             callbacks.append(Samples(settings["sample_every"]))
@@ -230,7 +236,10 @@ class CommandLine(LightningCLI):
         kwargs.setdefault("plugins", [*_listed(given["plugins"]), Folders(settings["checkpoint_in_background"])])
         kwargs.setdefault("callbacks", [*_listed(given["callbacks"]), *callbacks])
         try:
+            kwargs.setdefault("strategy", strategy_for(parallel, given["strategy"], given["precision"]))
             return super().instantiate_trainer(**kwargs)
+        except UsageError:
+            raise
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(f"the settings of trainer do not go together: {' '.join(str(error).split())}") from None
 
@@ -330,7 +339,7 @@ class CommandLine(LightningCLI):
     @property
     def _timeout_s(self) -> float:
         """How long a rank waits for the others."""
-        return self.settings.get("parallel", {"timeout_s": 600.0})["timeout_s"]
+        return self.settings["parallel"]["timeout_s"]
 
     def _check_before(self, model: Phase) -> None:
         """What the strategies and the test need is there, before the first step and before anything is written."""

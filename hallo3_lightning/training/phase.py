@@ -22,9 +22,11 @@ from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.randomness import normal, whole
 from hallo3_lightning.training.average import Average
+from hallo3_lightning.training.blank import fill, is_blank, refuse_unfillable
 from hallo3_lightning.training.checkpoints import refuse_another_model
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
-from hallo3_lightning.training.start import start_from
+from hallo3_lightning.training.parallel import Sharded
+from hallo3_lightning.training.start import starting_weights
 from hallo3_lightning.training.trainable import set_trainable
 
 UNSCORED_FRAMES = 4
@@ -77,14 +79,32 @@ class Phase(LightningModule):
         self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
         self.optimization, self.sampling, self.seed = optimization, sampling, seed
         self.denoiser = denoiser_of(backbone, inputs, identity, audio, options)
-        if init_from is not None:
-            assert isinstance(init_from, str), "the command line turns config files into the checkpoint of their run"
-            start_from(self.denoiser, init_from)
+        assert not isinstance(init_from, list), "the command line turns config files into the checkpoint of their run"
+        self.given = {} if init_from is None else starting_weights(self.denoiser, init_from)
+        if is_blank(self.denoiser):
+            refuse_unfillable(self.denoiser)
+        else:
+            self.denoiser.load_state_dict(self.given, strict=False)
+            self.given = {}
         self.trained = set_trainable(self.denoiser, trainable)
         self.average = Average(self.denoiser, average_decay)
-        self.process = Process()
-        self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
+        with torch.device("cpu"):  # these have their numbers also where the denoiser is built without
+            self.process = Process()
+            self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
+        self.placed = False
         self._check_inputs()
+
+    def configure_model(self) -> None:
+        """Lightning asks before each verb: the denoiser takes its place on the ranks, and its numbers if it has none."""
+        if self.placed:
+            return
+        strategy = self.trainer.strategy
+        if isinstance(strategy, Sharded):
+            strategy.shard(self.denoiser, self.given, self.seed)
+        else:
+            fill(self.denoiser, self.denoiser, self.given, self.seed)
+        self.average.follow(self.denoiser)
+        self.given, self.placed = {}, True
 
     # -- training ------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from hallo3_lightning.training.checkpoints import refuse_other_sizes, weights
 from hallo3_lightning.weights.folder import is_weights
 
 
-def start_from(denoiser: Denoiser, source: str) -> None:
-    """Load the denoiser's averaged weights; what is new in this phase keeps its fresh values.
+def starting_weights(denoiser: Denoiser, source: str) -> dict[str, Tensor]:
+    """Averaged weights for a denoiser, by name; what is new in this phase keeps its fresh values.
 
     An audio strategy that this run has another one for is left out, so that arms can start from published weights.
     Of a pretrained backbone alone, which no phase trained, the reference network too begins as a copy.
@@ -22,10 +22,10 @@ def start_from(denoiser: Denoiser, source: str) -> None:
     new = ("identity", "audio") if backbone_alone else ("audio",)
     given = denoiser.completed(given) if backbone_alone else given
     refuse_other_sizes(denoiser, given, f"the checkpoint '{source}'")
-    missing, others = denoiser.load_state_dict(given, strict=False)
-    missing = sorted(set(missing) - denoiser.unread())
-    fresh = [name for name in missing if not any(_belongs_to(name, kind) for kind in new)]
-    replaced = [name for name in others if _belongs_to(name, "audio")]
+    own = denoiser.state_dict().keys()
+    missing, others = own - given.keys() - denoiser.unread(), given.keys() - own
+    fresh = [name for name in sorted(missing) if not any(_belongs_to(name, kind) for kind in new)]
+    replaced = [name for name in sorted(others) if _belongs_to(name, "audio")]
     unexpected = sorted(set(others) - set(replaced))
     if fresh or unexpected:
         raise UsageError(
@@ -36,6 +36,7 @@ def start_from(denoiser: Denoiser, source: str) -> None:
         )
     if replaced:
         rank_zero_warn(f"{source}: its audio strategy is not this run's; {len(replaced)} parameters are left out")
+    return {name: value for name, value in given.items() if name in own}
 
 
 def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,191 @@
+"""FSDP2: how a denoiser lies on many ranks. All use of Lightning's ModelParallelStrategy and of fully_shard is here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+    share_comm_ctx,
+)
+from torch.distributed.tensor import DTensor
+
+from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.training.blank import fill
+from hallo3_lightning.training.per_block import Compiler, stacks
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How a run is spread over processes, and what it spends to save memory; its results are the same without.
+
+    Args:
+        shard: ranks that share one copy of parameters, gradients and optimizer state (FSDP2); 1 with replicate 1 leaves
+            spreading to trainer.strategy.
+        replicate: such copies; shard x replicate is the number of all ranks (HSDP: shard in a node, replicate across).
+        gather: precision in which blocks gather their parameters, and compute. Kept are float32 ones.
+        reduce: precision in which gradients are summed over ranks.
+        recompute: what the backward pass computes again: none, full (all but the input of each block), every_<k> (as
+            full, of every k-th block) or attention_kept (all but the input and the attention of each block).
+        compile: compiler of each block.
+        meta: build the network without numbers and fill it in block by block: no rank ever holds a whole one.
+        timeout_s: seconds after which a rank that waits for another gives up.
+    """
+
+    shard: int = 1
+    replicate: int = 1
+    gather: Precision = "float32"
+    reduce: Precision = "float32"
+    recompute: str = "none"
+    compile: Compiler = "none"
+    meta: bool = False
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("shard", "replicate", "timeout_s"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"parallel.{name} is {getattr(self, name)}; it must be more than 0")
+
+    @property
+    def ranks(self) -> int:
+        return self.shard * self.replicate
+
+
+class Sharded(ModelParallelStrategy):
+    """Each rank keeps one part of every parameter, gradient and optimizer state; a block is whole only while it acts.
+
+    Source: FSDP, arXiv 2304.11277; with `replicate`, its hybrid form.
+    """
+
+    def __init__(self, parallel: Parallel) -> None:
+        super().__init__(
+            data_parallel_size=parallel.ranks,
+            tensor_parallel_size=1,
+            timeout=timedelta(seconds=parallel.timeout_s),
+        )
+        self.parallel = parallel
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """Every rank reads other data."""
+        return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    def setup_environment(self) -> None:
+        """Ours in place of Lightning's mesh, which has no replicas."""
+        self._setup_distributed()
+        self._device_mesh = self._mesh()
+        assert self.lightning_module is not None
+        self.lightning_module._device_mesh = self._device_mesh
+
+    def setup(self, trainer: Trainer) -> None:
+        """After `configure_model`: what trains lies on the ranks, or its gradients would never meet."""
+        assert self.model is not None
+        refuse_unsharded(self.model)
+        super().setup(trainer)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Our own files: `trainer.fit(weights_only=False)` does not reach here in Lightning 2.6."""
+        return super().load_checkpoint(checkpoint_path, weights_only=False)
+
+    def shard(self, denoiser: Denoiser, given: Mapping[str, Tensor], seed: int) -> None:
+        """Place a denoiser on the ranks; what is blank in it is filled in, one unit at a time."""
+        for unit in units(denoiser, self.parallel):
+            fill(denoiser, unit.module, given, seed)
+            # always resharded: else a root stays whole after validation, and what is not sharded is not averaged
+            fully_shard(unit.module, mesh=self.device_mesh, mp_policy=unit.precision, reshard_after_forward=True)
+            for name in unit.entries:
+                register_fsdp_forward_method(unit.module, name)
+        share_comm_ctx([root for root in _roots(denoiser) if isinstance(root, FSDPModule)])
+
+    def _configure_launcher(self) -> None:
+        """The first moment at which nodes and devices are known, and no process has been started yet."""
+        ranks, asked = self.num_nodes * self.num_processes, self.parallel
+        if ranks != asked.ranks:
+            raise UsageError(
+                f"parallel.shard {asked.shard} x parallel.replicate {asked.replicate} makes {asked.ranks} ranks, but "
+                f"trainer.num_nodes {self.num_nodes} x trainer.devices {self.num_processes} gives {ranks}; make them equal"
+            )
+        super()._configure_launcher()
+
+    def _mesh(self) -> DeviceMesh:
+        shape, names = (self.parallel.replicate, self.parallel.shard), ("replicate", "shard")
+        if self.parallel.replicate == 1:
+            shape, names = shape[1:], names[1:]  # type: ignore[assignment]
+        return init_device_mesh(self.root_device.type, shape, mesh_dim_names=names)
+
+
+def strategy_for(parallel: Parallel, asked: Any, precision: Any) -> Any:
+    """What trainer.strategy shall be, of which `asked` is set: ours where there is something to shard or replicate.
+
+    Raises UsageError for what cannot be had together.
+    """
+    if parallel.ranks == 1:
+        return asked
+    if asked != "auto":
+        raise UsageError(
+            f"trainer.strategy is set and so are parallel.shard {parallel.shard} x parallel.replicate "
+            f"{parallel.replicate}; leave trainer.strategy out, or leave both at 1"
+        )
+    if str(precision).startswith("16"):
+        raise UsageError(
+            f"trainer.precision {precision} scales its loss, which shards do not do; take bf16-mixed, or parallel.gather "
+            "bfloat16 with 32-true"
+        )
+    return Sharded(parallel)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A module whose parameters are gathered together, and its entries beside `forward` that need them gathered."""
+
+    module: nn.Module
+    entries: tuple[str, ...]
+    precision: MixedPrecisionPolicy
+
+
+def units(denoiser: Denoiser, parallel: Parallel) -> Iterator[Unit]:
+    """What is gathered together, inner units before outer ones: each block, each conditioner, the backbone's rest.
+
+    The denoiser itself is none: conditioners are called before it is. Blocks compute in the precision they gather in;
+    what surrounds them is small and stays in float32, as do the embeddings that the residual stream begins with.
+    """
+    exact = MixedPrecisionPolicy(reduce_dtype=_dtype(parallel.reduce))
+    inside = MixedPrecisionPolicy(_dtype(parallel.gather), _dtype(parallel.reduce))
+    last = MixedPrecisionPolicy(_dtype(parallel.gather), _dtype(parallel.reduce), output_dtype=torch.float32)
+    for blocks in stacks(denoiser):
+        for block in blocks:
+            yield Unit(block, ("prepare", "attention_input"), last if block is blocks[-1] else inside)
+    for conditioner in denoiser.conditioners.values():
+        yield Unit(conditioner, ("encode",), exact)
+    yield Unit(denoiser.transformer, ("prepare",), exact)
+
+
+def refuse_unsharded(module: nn.Module) -> None:
+    """Raise a UsageError that names a parameter that trains and is on no shard: every rank would train its own."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and not isinstance(parameter, DTensor):
+            raise UsageError(
+                f"{name} trains but belongs to no part of the denoiser that is sharded, so that its gradients would "
+                "differ on every rank; put it into a conditioner, an adapter or a block, or freeze it (model.trainable)"
+            )
+
+
+def _roots(denoiser: Denoiser) -> list[nn.Module]:
+    return [*denoiser.conditioners.values(), denoiser.transformer]
+
+
+def _dtype(name: Precision) -> torch.dtype | None:
+    """None leaves float32 as it is."""
+    return None if name == "float32" else getattr(torch, name)

@@ -1,0 +1,83 @@
+"""What each block keeps for the backward pass, and whether it is compiled: memory and speed, the same numbers."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.model.block import Block, Run, kept
+
+Compiler = Literal["none", "aot_eager", "inductor"]
+
+EVERY = re.compile(r"every_([1-9]\d*)")
+
+ATTENTION = [
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_fused_attention_overrideable.default,
+]
+"""What `attention_kept` keeps: half of a block's operations at full size, for one tensor as large as its input."""
+
+
+class PerBlock(Callback):
+    """Arranges the blocks of a phase's denoiser before anything is sharded or moved.
+
+    Args:
+        recompute: none, full, every_<k> (every k-th block) or attention_kept.
+        compiler: backend of torch.compile; none does not compile.
+    """
+
+    def __init__(self, recompute: str, compiler: Compiler) -> None:
+        self.recompute = recompute
+        self.compiler = compiler
+        self.arranged = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Once, though Lightning calls it for each verb."""
+        if self.arranged:
+            return
+        self.arranged = True
+        assert isinstance(pl_module.denoiser, Denoiser)
+        for blocks in stacks(pl_module.denoiser):
+            recompute(blocks, self.recompute)
+            if self.compiler != "none":
+                for block in blocks:
+                    block.compile(backend=self.compiler)
+
+
+def stacks(denoiser: Denoiser) -> list[list[Block]]:
+    """The blocks of the backbone, then those of each conditioner that has a network of its own."""
+    parts = [denoiser.transformer, *denoiser.conditioners.values()]
+    found = [[module for module in part.modules() if isinstance(module, Block)] for part in parts]
+    return [blocks for blocks in found if blocks]
+
+
+def recompute(blocks: Sequence[Block], policy: str) -> None:
+    """Let blocks keep less and compute again in the backward pass what they did not keep.
+
+    Source: arXiv 1604.06174 (checkpointing); `attention_kept` is the selective form of arXiv 2205.05198, turned round:
+    there attention is recomputed and the rest kept.
+    """
+    runs = {"none": kept, "full": _again, "attention_kept": _all_but_attention}
+    every = EVERY.fullmatch(policy)
+    if policy not in runs and every is None:
+        raise UsageError(
+            f"parallel.recompute is '{policy}'; expected one of {', '.join(runs)}, or every_2, every_3, ... for every "
+            "second, third, ... block"
+        )
+    for i, block in enumerate(blocks):
+        run: Run = runs[policy] if every is None else (_again if (i + 1) % int(every[1]) == 0 else kept)
+        block.recompute(run)
+
+
+# Without the state of random generators, which would be read from the device each time: blocks draw nothing.
+_again: Run = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+_all_but_attention: Run = partial(_again, context_fn=partial(create_selective_checkpoint_contexts, ATTENTION))
