@@ -20,6 +20,7 @@ from hallo3_lightning.denoiser import Denoiser, denoiser_of
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 from hallo3_lightning.training.trainable import set_trainable
+from hallo3_lightning.training.watch import Work
 
 RANKS = (1, 8, 16, 64)
 
@@ -88,12 +89,18 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def networks(model: Mapping[str, Any]) -> tuple[Denoiser, Transformer]:
     """The denoiser of a config's `model`, with what trains marked, and its backbone alone; both without memory."""
+    with torch.device("meta"):
+        alone = Transformer(Backbone(**model["backbone"]))
+    return network(model), alone
+
+
+def network(model: Mapping[str, Any]) -> Denoiser:
+    """The denoiser of a config's `model`, with what trains marked, without memory."""
     backbone, inputs = Backbone(**model["backbone"]), Inputs(**model["inputs"])
     with torch.device("meta"):
         denoiser = denoiser_of(backbone, inputs, model["identity"], model.get("audio", "none"), model["options"])
-        alone = Transformer(backbone)
     set_trainable(denoiser, model["trainable"])
-    return denoiser, alone
+    return denoiser
 
 
 def parts(denoiser: Denoiser) -> dict[str, Part]:
@@ -101,11 +108,26 @@ def parts(denoiser: Denoiser) -> dict[str, Part]:
     names = list(denoiser.conditioners)
     found = {"backbone": [0, 0]} | {kind: [0, 0] for name in names for kind in (name, f"{name} adapters")}
     for key, parameter in denoiser.named_parameters():
-        home = next((name for name in names if key.startswith(f"conditioners.{name}.")), "backbone")
-        home = next((f"{name} adapters" for name in names if f".adapters.{name}." in key), home)
+        home = part_of(key)
         found[home][0] += parameter.numel()
         found[home][1] += parameter.numel() * parameter.requires_grad
     return {name: Part(*counts) for name, counts in found.items() if counts[0]}
+
+
+def part_of(key: str) -> str:
+    """The part of the denoiser that a parameter is of: the backbone, a conditioner, or its adapters in the blocks."""
+    names = key.split(".")
+    if names[0] == "conditioners":
+        return names[1]
+    return f"{names[names.index('adapters') + 1]} adapters" if "adapters" in names else "backbone"
+
+
+def work_of(config: Mapping[str, Any]) -> Work:
+    """What one clip costs in a training step of a resolved config."""
+    denoiser = network(config["model"])
+    backbone = denoiser.transformer.backbone
+    training, _ = counted(training_step(denoiser, Inputs(**config["model"]["inputs"])))
+    return Work(tokens(backbone)["sequence"], training.total)
 
 
 def tokens(backbone: Backbone) -> dict[str, int]:
@@ -134,7 +156,7 @@ def operations(
         signals, made = counted(lambda: denoiser.signals(clip))
         preparing, conditions = counted(lambda: denoiser.prepared(made, latents))
         forward, _ = counted(lambda: denoiser(latents, step, clip, conditions))
-    training, _ = counted(lambda: denoiser.train()(latents, step, clip).sum().backward())
+    training, _ = counted(training_step(denoiser, inputs))
     return {
         "backbone forward": plain,
         "signals": signals,
@@ -144,6 +166,14 @@ def operations(
         "training step": training,
         "sampling a window": (signals + preparing + forward * sampling["steps"]) * branches,
     }
+
+
+def training_step(denoiser: Denoiser, inputs: Inputs) -> Callable[[], None]:
+    """Forward and backward of one clip."""
+    backbone = denoiser.transformer.backbone
+    clip, step = imaginary_clip(backbone, inputs), torch.zeros(1, device="meta")
+    latents = torch.empty(_latent_shape(backbone), device="meta")
+    return lambda: denoiser.train()(latents, step, clip).sum().backward()
 
 
 def counted(work: Callable[[], Any]) -> tuple[Operations, Any]:

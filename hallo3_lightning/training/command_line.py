@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +17,14 @@ from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
 from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_run, named
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
+from hallo3_lightning.cost import part_of, work_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.training import launching, provenance
@@ -36,6 +38,8 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
 )
 from hallo3_lightning.training.complaint import Parser, sentence
+from hallo3_lightning.training.curves import Curves
+from hallo3_lightning.training.finite import Finite
 from hallo3_lightning.training.parallel import Parallel, strategy_for
 from hallo3_lightning.training.per_block import PerBlock
 from hallo3_lightning.training.phase import Phase
@@ -44,6 +48,7 @@ from hallo3_lightning.training.record import Predictions, Record
 from hallo3_lightning.training.resume import CountTrained
 from hallo3_lightning.training.saving import EveryFewSteps, Folders, OnFailure
 from hallo3_lightning.training.signals import Guard, Stopped, hung
+from hallo3_lightning.training.watch import DataWait, Norms, Speed
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
 QUIET = (
@@ -213,10 +218,12 @@ class CommandLine(LightningCLI):
         self.guard = Guard(settings["signals_every"], self._timeout_s)
         callbacks: list[Callback] = [
             CountTrained(),
+            Finite(self.guard),
             self.guard,
             Record(self.run),
             Predictions(self.run),
             LearningRateMonitor("step"),
+            Norms(part_of),
             PerBlock(parallel.recompute, parallel.compile),
         ]
         if settings["sample_every"]:
@@ -231,8 +238,11 @@ class CommandLine(LightningCLI):
         else:
             kwargs["enable_progress_bar"] = False
         given = self._get(self.config_init, "trainer")
+        data_wait = DataWait() if given["profiler"] is None else None
+        callbacks.append(Speed(partial(work_of, self.settings), data_wait))
+        kwargs.setdefault("profiler", data_wait or given["profiler"])
         kwargs.setdefault("default_root_dir", str(self.run.path))
-        kwargs.setdefault("logger", self._logger() if given["logger"] in (None, True) else given["logger"])
+        kwargs.setdefault("logger", self._loggers() if given["logger"] in (None, True) else given["logger"])
         kwargs.setdefault("plugins", [*_listed(given["plugins"]), Folders(settings["checkpoint_in_background"])])
         kwargs.setdefault("callbacks", [*_listed(given["callbacks"]), *callbacks])
         try:
@@ -243,13 +253,14 @@ class CommandLine(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UsageError(f"the settings of trainer do not go together: {' '.join(str(error).split())}") from None
 
-    def _logger(self) -> TensorBoardLogger:
+    def _loggers(self) -> list[Logger]:
         """Events that a killed process wrote after its last checkpoint are purged: those steps are trained again."""
         assert self.run is not None
         resumed = self._get(self.config, "ckpt_path")
         fit_from = step_of(Path(resumed)) if resumed else 0
         purge_step = fit_from if self.subcommand == "fit" else None
-        return TensorBoardLogger(self.run.path, name="", version="tensorboard", purge_step=purge_step)
+        events = TensorBoardLogger(self.run.path, name="", version="tensorboard", purge_step=purge_step)
+        return [events, Curves(self.run.path / "curves.csv", purge_step)]
 
     def fit(self, model: Phase, **arguments: Any) -> None:
         """Train, or go on, or find nothing to do; then test if the run asks for it."""
