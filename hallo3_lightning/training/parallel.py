@@ -11,11 +11,9 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
-    FSDPModule,
     MixedPrecisionPolicy,
     fully_shard,
     register_fsdp_forward_method,
-    share_comm_ctx,
 )
 from torch.distributed.tensor import DTensor
 
@@ -107,7 +105,6 @@ class Sharded(ModelParallelStrategy):
             fully_shard(unit.module, mesh=self.device_mesh, mp_policy=unit.precision, reshard_after_forward=True)
             for name in unit.entries:
                 register_fsdp_forward_method(unit.module, name)
-        share_comm_ctx([root for root in _roots(denoiser) if isinstance(root, FSDPModule)])
 
     def _configure_launcher(self) -> None:
         """The first moment at which nodes and devices are known, and no process has been started yet."""
@@ -158,8 +155,9 @@ class Unit:
 def units(denoiser: Denoiser, parallel: Parallel) -> Iterator[Unit]:
     """What is gathered together, inner units before outer ones: each block, each conditioner, the backbone's rest.
 
-    The denoiser itself is none: conditioners are called before it is. Blocks compute in the precision they gather in;
-    what surrounds them is small and stays in float32, as do the embeddings that the residual stream begins with.
+    The denoiser owns nothing itself, but must be the first to be called: what is called first takes itself for the
+    root. Blocks compute in the precision they gather in; what surrounds them is small and stays in float32, as do the
+    embeddings that the residual stream begins with.
     """
     exact = MixedPrecisionPolicy(reduce_dtype=_dtype(parallel.reduce))
     inside = MixedPrecisionPolicy(_dtype(parallel.gather), _dtype(parallel.reduce))
@@ -169,7 +167,8 @@ def units(denoiser: Denoiser, parallel: Parallel) -> Iterator[Unit]:
             yield Unit(block, ("prepare", "attention_input"), last if block is blocks[-1] else inside)
     for conditioner in denoiser.conditioners.values():
         yield Unit(conditioner, ("encode",), exact)
-    yield Unit(denoiser.transformer, ("prepare",), exact)
+    yield Unit(denoiser.transformer, (), exact)
+    yield Unit(denoiser, ("branch_signals", "prepared"), exact)
 
 
 def refuse_unsharded(module: nn.Module) -> None:
@@ -180,10 +179,6 @@ def refuse_unsharded(module: nn.Module) -> None:
                 f"{name} trains but belongs to no part of the denoiser that is sharded, so that its gradients would "
                 "differ on every rank; put it into a conditioner, an adapter or a block, or freeze it (model.trainable)"
             )
-
-
-def _roots(denoiser: Denoiser) -> list[nn.Module]:
-    return [*denoiser.conditioners.values(), denoiser.transformer]
 
 
 def _dtype(name: Precision) -> torch.dtype | None:

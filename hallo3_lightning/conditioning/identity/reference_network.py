@@ -25,7 +25,8 @@ class ReferenceBlock(Block):
         self, video: Tensor, text: Tensor, time: Tensor, rotary: Rotary | None, conditions: Conditions
     ) -> tuple[Tensor, ...]:
         """Video and text behind the block, and what was seen [B, T, N, C]."""
-        return *super().passed(video, text, time, rotary, conditions), self.attention_input(video, time)
+        # of the class: where the object is sharded, its own would gather the block a second time
+        return *super().passed(video, text, time, rotary, conditions), super().attention_input(video, time)
 
 
 class ReferenceNetwork(Conditioner):
