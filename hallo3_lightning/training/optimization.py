@@ -40,6 +40,7 @@ def optimizer_for(module: nn.Module, settings: Optimization, num_steps: int) -> 
         {"params": [named for named in trainable if named[1].ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), eps=1e-8, fused=True)
+    optimizer._step_supports_amp_scaling = False  # as fused, Lightning would not clip it under any mixed precision
     schedule = LambdaLR(optimizer, lambda step: rate(step, num_steps, settings))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
