@@ -1,4 +1,4 @@
-# make setup | demo | test | check | bench. Everything is installed into .venv; running a target again is quick.
+# make setup | demo | test | test-slurm | check | bench. Everything is installed into .venv; running a target again is quick.
 
 PYTHON ?= python3
 SIZE ?= short
@@ -8,7 +8,7 @@ GRID := experiments/grids/$(if $(filter long,$(SIZE)),demo_long,demo).yaml
 # One thread a process: at these sizes two threads in a process are slower than one, and runs go side by side.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test test-slurm check bench
 
 setup: .venv/installed
 
@@ -27,6 +27,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses 2
+
+# Jobs on a real SLURM of two nodes on this machine; installs its Debian packages, and stops what it starts.
+test-slurm: setup
+	BIN=$(BIN) tests/slurm/run
 
 check: setup
 	$(BIN)/ruff format --check .
