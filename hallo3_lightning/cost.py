@@ -19,10 +19,9 @@ from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
+from hallo3_lightning.training.per_block import EVERY
 from hallo3_lightning.training.trainable import set_trainable
 from hallo3_lightning.training.watch import Work
-
-RANKS = (1, 8, 16, 64)
 
 WORKING_WIDTHS = 24
 """Values of width C a token that one block keeps for its backward pass: 2 norms in and out (4), queries and keys before
@@ -70,7 +69,7 @@ class Memory:
 
 def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters, tokens, operations and memory of a resolved config, as plain numbers."""
-    model, clips = config["model"], config["data"]["batch_size"]
+    model, parallel, clips = config["model"], config["parallel"], config["data"]["batch_size"]
     denoiser, alone = networks(model)
     sequence = tokens(denoiser.transformer.backbone)
     found = operations(denoiser, alone, Inputs(**model["inputs"]), model["sampling"])
@@ -82,8 +81,8 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "operations": {name: asdict(pass_) | {"total": pass_.total} for name, pass_ in found.items()},
         "rule_of_thumb": 2 * _count(alone) * sequence["sequence"] + found["backbone forward"].attention,
         "clips_per_rank": clips,
-        "memory_bytes": {str(ranks): asdict(memory(denoiser, clips, ranks, weight_bytes)) for ranks in RANKS},
-        "memory_bytes_today": asdict(memory(denoiser, clips, 1, weight_bytes, recomputed=False)),
+        "parallel": parallel,
+        "memory_bytes": asdict(memory(denoiser, clips, parallel["shard"], weight_bytes, parallel["recompute"])),
     }
 
 
@@ -208,26 +207,35 @@ def _latent_shape(backbone: Backbone) -> tuple[int, ...]:
     return 1, backbone.latent_frames, channels, height, width
 
 
-def memory(denoiser: Denoiser, clips: int, ranks: int, weight_bytes: int, recomputed: bool = True) -> Memory:
-    """An estimate for training with parameters, and what belongs to them, split evenly over the ranks.
+def memory(denoiser: Denoiser, clips: int, shard: int, weight_bytes: int, recompute: str) -> Memory:
+    """An estimate for training with parameters, and what belongs to them, split evenly over `shard` ranks.
 
-    The phases are neither sharded nor recomputed yet: a process of today is one rank with `recomputed` False. Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
-    Activations in bfloat16: if each block is recomputed in its backward pass, the input of each and what one keeps
-    (WORKING_WIDTHS); else what all keep, which is less where little trains. Attention is fused and keeps no scores.
+    Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
     Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), copies of
     weights by autocast, buffers of communication, the allocator's waste.
     """
-    size = denoiser.transformer.backbone
     trained = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
-    kept = size.blocks + WORKING_WIDTHS if recomputed else size.blocks * WORKING_WIDTHS
-    widths = kept * tokens(size)["sequence"]
     return Memory(
-        weights=_count(denoiser) * weight_bytes / ranks,
-        gradients=trained * 4 / ranks,
-        optimizer=trained * 8 / ranks,
-        average=trained * 4 / ranks,
-        activations=float(clips * widths * size.width * ACTIVATION_BYTES),
+        weights=_count(denoiser) * weight_bytes / shard,
+        gradients=trained * 4 / shard,
+        optimizer=trained * 8 / shard,
+        average=trained * 4 / shard,
+        activations=activation_bytes(denoiser, clips, recompute),
     )
+
+
+def activation_bytes(denoiser: Denoiser, clips: int, recompute: str) -> float:
+    """What the backbone's blocks keep for the backward pass, in bfloat16, under a value of parallel.recompute.
+
+    All of WORKING_WIDTHS each, or less where little trains; of one that is recomputed the input, with `attention_kept`
+    also what its attention gave, and all of one at a time. Attention is fused and keeps no scores.
+    """
+    size = denoiser.transformer.backbone
+    every = EVERY.fullmatch(recompute)
+    again = size.blocks // int(every[1]) if every else {"none": 0}.get(recompute, size.blocks)
+    kept = 2 if recompute == "attention_kept" else 1
+    widths = again * kept + (size.blocks - again + bool(again)) * WORKING_WIDTHS
+    return float(clips * widths * tokens(size)["sequence"] * size.width * ACTIVATION_BYTES)
 
 
 def _holds_a_copy(conditioner: nn.Module) -> bool:

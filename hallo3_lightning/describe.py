@@ -4,15 +4,26 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from hallo3_lightning.cost import figures_of
+from hallo3_lightning.cost import Operations, figures_of
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.sizing import RECOMPUTED, Machine, Plan, plans
 from hallo3_lightning.training.command_line import ConfigOnly
+
+MACHINE = {
+    "peak_tflops": "of one GPU, dense bfloat16 (989.4: H100 SXM)",
+    "attained": "share of the peak that training reaches (0.4)",
+    "node_gb_s": "GB/s from one GPU to others of its node, one way (450: NVLink 4)",
+    "network_gb_s": "GB/s from one GPU to other nodes, one way (50: 400 Gb/s for each GPU)",
+    "gpus_per_node": "GPUs of a node (8)",
+}
+"""Help for what the sizing table takes for granted."""
 
 
 def describe(arguments: Sequence[str]) -> int:
@@ -24,10 +35,19 @@ def describe(arguments: Sequence[str]) -> int:
         epilog="Takes every setting of `hallo3 fit` (`hallo3 fit --help` lists them), and reads no data.",
     )
     parser.add_argument("--json", type=Path, help="write the figures there")
+    for field in fields(Machine):
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, type=type(field.default), default=field.default, help=MACHINE[field.name])
     given, settings = parser.parse_known_args(list(arguments))
-    figures = figures_of(_resolved(settings))
+    config = _resolved(settings)
+    figures = figures_of(config)
+    machine = Machine(**{field.name: getattr(given, field.name) for field in fields(Machine)})
+    passes = {name: Operations(found["dense"], found["attention"]) for name, found in figures["operations"].items()}
+    sizing = plans(config, passes, machine)
+    figures |= {"machine": asdict(machine), "sizing": [asdict(plan) for plan in sizing]}
+    tables = [_parameter_table(figures), _operation_table(figures), _memory_table(figures)]
     console = Console(file=sys.stdout)
-    for table in (_parameter_table(figures), _operation_table(figures), _memory_table(figures)):
+    for table in (*tables, _sizing_table(sizing, figures)):
         console.print(table)
     if given.json is not None:
         _write(figures, given.json)
@@ -87,17 +107,43 @@ def _operation_table(figures: Mapping[str, Any]) -> Table:
 
 
 def _memory_table(figures: Mapping[str, Any]) -> Table:
-    today, by_ranks = figures["memory_bytes_today"], figures["memory_bytes"]
-    unit, size = _unit(sum(by_ranks["1"].values()), {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10})
+    found, parallel = figures["memory_bytes"], figures["parallel"]
+    unit, size = _unit(sum(found.values()), {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10})
     table = Table(
-        *("ranks", *by_ranks["1"], "total"),
+        *("ranks that share a copy", *found, "total"),
         title=f"Memory of training, estimated ({unit} a rank, {figures['clips_per_rank']} clips a rank)",
-        caption="today: one process holds everything and keeps all activations; the other rows are what it would take "
-        "once the phases are sharded over the ranks and blocks recomputed, which they are not yet (issue: multi-GPU "
-        "training); the frozen encoders not counted",
+        caption=f"as configured: parallel.shard {parallel['shard']}, parallel.recompute {parallel['recompute']}; the frozen "
+        "encoders not counted",
     )
-    for ranks, found in {"today": today, **by_ranks}.items():
-        table.add_row(ranks, *(f"{value / size:,.1f}" for value in [*found.values(), sum(found.values())]))
+    row = [*found.values(), sum(found.values())]
+    table.add_row(str(parallel["shard"]), *(f"{value / size:,.1f}" for value in row))
+    return _right(table)
+
+
+def _sizing_table(sizing: Sequence[Plan], figures: Mapping[str, Any]) -> Table:
+    """Memory, and communication against compute, by number of GPUs and the way to shard."""
+    machine, parallel = figures["machine"], figures["parallel"]
+    unit, size = _unit(sizing[0].state, {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10})
+    computing = ", ".join(f"{sizing[0].compute_s[name]:.3g} s with {name}" for name in RECOMPUTED)
+    table = Table(
+        *("GPUs", "shard x replicate", *(f"{name} ({unit})" for name in RECOMPUTED), "moved (GB)"),
+        "moving (s)",
+        title=f"8 to 64 GPUs: memory of a rank by parallel.recompute, and a step of {figures['clips_per_rank']} clips a rank",
+        caption=f"taken for granted: {machine['peak_tflops']:g} TFLOP/s, of which {machine['attained']:.0%} is reached; "
+        f"{machine['node_gb_s']:g} GB/s in a node of {machine['gpus_per_node']}, {machine['network_gb_s']:g} GB/s between nodes, "
+        f"one way, of each GPU; parameters gathered in {parallel['gather']}, gradients summed in {parallel['reduce']}. "
+        f"Computing takes {computing}; moving hides behind it where it is shorter. shard 1 is DDP; frozen encoders are not counted",
+    )
+    for plan in sizing:
+        memory = (plan.state + plan.gathered + plan.activations[name] for name in RECOMPUTED)
+        moved = plan.moved.gathered + plan.moved.scattered + plan.moved.reduced
+        table.add_row(
+            str(plan.shard * plan.replicate),
+            f"{plan.shard} x {plan.replicate}",
+            *(f"{value / size:,.1f}" for value in memory),
+            f"{moved / 1e9:,.2f}",
+            f"{plan.communication_s:.3g}",
+        )
     return _right(table)
 
 

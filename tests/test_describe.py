@@ -8,6 +8,9 @@ from hallo3_lightning.ablation.runs import resolve
 from hallo3_lightning.cli import main
 from hallo3_lightning.cost import (
     WORKING_WIDTHS,
+    Operations,
+    Part,
+    activation_bytes,
     figures_of,
     imaginary_clip,
     memory,
@@ -18,6 +21,8 @@ from hallo3_lightning.cost import (
 from hallo3_lightning.model.block import Block
 from hallo3_lightning.model.positions import rotary_3d
 from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.sizing import Machine, Moved, moved, plans, seconds
+from hallo3_lightning.training.parallel import Parallel
 from tests import tiny
 
 FULL, TINY = "experiments/full", "experiments/tiny"
@@ -106,17 +111,69 @@ def test_a_step_costs_three_forwards_where_all_trains_and_less_where_little_does
 
 def test_ranks_share_everything_but_activations():
     denoiser = tiny.denoiser(audio="adaln")
-    one, four = (memory(denoiser, clips=2, ranks=ranks, weight_bytes=4) for ranks in (1, 4))
+    one, four = (memory(denoiser, clips=2, shard=ranks, weight_bytes=4, recompute="none") for ranks in (1, 4))
     assert one.activations == four.activations
     assert (one.weights, one.gradients, one.optimizer) == (4 * four.weights, 4 * four.gradients, 4 * four.optimizer)
     assert one.optimizer == 2 * one.gradients == 2 * one.weights
 
 
-def test_a_process_of_today_keeps_what_every_block_keeps(figures):
-    sharded, today = figures["memory_bytes"]["1"], figures["memory_bytes_today"]
-    assert {name for name in today if today[name] != sharded[name]} == {"activations"}
-    blocks = 3
-    assert today["activations"] / sharded["activations"] == blocks * WORKING_WIDTHS / (blocks + WORKING_WIDTHS)
+def test_blocks_that_compute_again_keep_less():
+    denoiser, blocks = tiny.denoiser(blocks=6), 6
+    width = activation_bytes(denoiser, 2, "none") / (blocks * WORKING_WIDTHS)
+    again = {
+        "full": blocks,
+        "every_2": 3 + 3 * WORKING_WIDTHS,
+        "every_4": 1 + 5 * WORKING_WIDTHS,
+        "attention_kept": 2 * blocks,
+    }
+    for recompute, widths in again.items():
+        one_at_a_time = WORKING_WIDTHS
+        assert activation_bytes(denoiser, 2, recompute) == pytest.approx(width * (widths + one_at_a_time)), recompute
+
+
+# -- on many GPUs ------------------------------------------------------------------------------------------------------
+
+
+COUNTS = {
+    "backbone": Part(total=1000, trainable=0),
+    "identity_reference_network": Part(total=600, trainable=0),
+    "audio_adaln adapters": Part(total=80, trainable=80),
+}
+MACHINE = Machine(peak_tflops=1, attained=0.5, node_gb_s=100, network_gb_s=10, gpus_per_node=4)
+
+
+def test_what_moves_is_what_paper_and_pencil_say():
+    """Frozen and before everything that trains: gathered once. Frozen and between: twice. Replicas exchange a shard."""
+    found = moved(COUNTS, Parallel(shard=4, replicate=2, gather="bfloat16", reduce="float32"))
+    assert found.gathered == 3 / 4 * (600 + 2 * (1000 + 80)) * 2
+    assert found.scattered == 3 / 4 * 80 * 4
+    assert found.reduced == 2 * 1 / 2 * 80 / 4 * 4
+    alone = moved(COUNTS, Parallel())
+    assert alone.gathered == alone.scattered == alone.reduced == 0
+    everywhere = moved(COUNTS, Parallel(replicate=5))
+    assert (everywhere.gathered, everywhere.reduced) == (0, 2 * 4 / 5 * 80 * 4)
+
+
+def test_the_network_between_nodes_is_slower():
+    traffic = Moved(gathered=4e9, scattered=1e9, reduced=2e9)
+    assert seconds(traffic, Parallel(shard=4), MACHINE) == pytest.approx(5 / 100 + 2 / 100)
+    assert seconds(traffic, Parallel(shard=4, replicate=2), MACHINE) == pytest.approx(5 / 100 + 2 / 10)
+    assert seconds(traffic, Parallel(shard=8), MACHINE) == pytest.approx(5 / 10 + 2 / 10)
+
+
+def test_every_plan_uses_all_gpus_and_shards_what_it_says(figures):
+    config = resolve([f"{TINY}/audio.yaml"], {"parallel.gather": "bfloat16"})
+    passes = {name: Operations(found["dense"], found["attention"]) for name, found in figures["operations"].items()}
+    found = plans(config, passes, Machine())
+    assert [plan.shard * plan.replicate for plan in found] == [8] * 2 + [16] * 3 + [32] * 3 + [64] * 3
+    whole = found[0]
+    trained = sum(part["trainable"] for part in figures["parameters"].values())
+    assert whole.shard == 1
+    assert whole.state == 4 * (sum(part["total"] for part in figures["parameters"].values()) + 4 * trained)
+    assert all(plan.state == whole.state / plan.shard for plan in found)
+    assert whole.compute_s["none"] < whole.compute_s["attention_kept"] < whole.compute_s["full"]
+    clips, speed = config["data"]["batch_size"], 989.4e12 * 0.4
+    assert whole.compute_s["none"] == pytest.approx(clips * figures["operations"]["training step"]["total"] / speed)
 
 
 def test_a_block_keeps_as_many_values_a_token_as_the_estimate_says():
@@ -155,11 +212,15 @@ def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path
         "adaln",
         "--json",
         str(tmp_path / "out"),
+        "--network-gb-s=25",
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "audio_adaln adapters" in printed
-    assert json.loads((tmp_path / "out").read_text())["parameters"]["audio_adaln adapters"]["trainable"] > 0
+    figures = json.loads((tmp_path / "out").read_text())
+    assert figures["parameters"]["audio_adaln adapters"]["trainable"] > 0
+    assert figures["machine"]["network_gb_s"] == 25
+    assert len(figures["sizing"]) == 11
     assert main(["describe", "--config", f"{TINY}/audio.yaml", "--model.audio", "adalm"]) == 2
 
 

@@ -9,7 +9,7 @@ LAYERS = [
     ["cli"],
     ["verbs"],
     ["describe"],
-    ["training.command_line", "cost"],
+    ["training.command_line", "cost", "sizing"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],

@@ -54,7 +54,7 @@ class Tell(Callback):
 
 
 class CountBroadcasts(Callback):
-    """How often Python asks for a broadcast between the first step and the last."""
+    """How often Python asks for a broadcast from within the second step to the end of the third."""
 
     calls = 0
 
@@ -64,7 +64,7 @@ class CountBroadcasts(Callback):
             dist.broadcast = self._count
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == 2:
+        if trainer.global_step == 3:
             dist.broadcast = self.real
 
     def _count(self, *args: Any, **kwargs: Any) -> Any:
