@@ -246,7 +246,8 @@ class CommandLine(LightningCLI):
         kwargs.setdefault("plugins", [*_listed(given["plugins"]), Folders(settings["checkpoint_in_background"])])
         kwargs.setdefault("callbacks", [*_listed(given["callbacks"]), *callbacks])
         try:
-            kwargs.setdefault("strategy", strategy_for(parallel, given["strategy"], given["precision"]))
+            background = settings["checkpoint_in_background"]
+            kwargs.setdefault("strategy", strategy_for(parallel, given["strategy"], given["precision"], background))
             return super().instantiate_trainer(**kwargs)
         except UsageError:
             raise

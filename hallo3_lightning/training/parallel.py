@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,9 @@ from torch.distributed.tensor import DTensor
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.blank import fill
+from hallo3_lightning.training.checkpoints import read_into, taken_apart
 from hallo3_lightning.training.per_block import Compiler, stacks
+from hallo3_lightning.training.saving import Writer
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -67,13 +70,14 @@ class Sharded(ModelParallelStrategy):
     Source: FSDP, arXiv 2304.11277; with `replicate`, its hybrid form.
     """
 
-    def __init__(self, parallel: Parallel) -> None:
+    def __init__(self, parallel: Parallel, saves_in_background: bool = False) -> None:
         super().__init__(
             data_parallel_size=parallel.ranks,
             tensor_parallel_size=1,
             timeout=timedelta(seconds=parallel.timeout_s),
         )
         self.parallel = parallel
+        self.writer = Writer(alone=False, asynchronous=saves_in_background)
 
     @property
     def distributed_sampler_kwargs(self) -> dict[str, Any]:
@@ -93,9 +97,14 @@ class Sharded(ModelParallelStrategy):
         refuse_unsharded(self.model)
         super().setup(trainer)
 
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Each rank its part, in our folders: Lightning's are overwritten file by file, and pickled."""
+        self.writer.save(Path(self.broadcast(str(filepath))), *taken_apart(checkpoint))
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Our own files: `trainer.fit(weights_only=False)` does not reach here in Lightning 2.6."""
-        return super().load_checkpoint(checkpoint_path, weights_only=False)
+        """What is beside the tensors; those go to where they lie on the ranks, whatever the number that saved them."""
+        assert self.model is not None
+        return read_into(Path(self.broadcast(str(checkpoint_path))), self.model, self.optimizers)
 
     def shard(self, denoiser: Denoiser, given: Mapping[str, Tensor], seed: int) -> None:
         """Place a denoiser on the ranks; what is blank in it is filled in, one unit at a time."""
@@ -123,7 +132,7 @@ class Sharded(ModelParallelStrategy):
         return init_device_mesh(self.root_device.type, shape, mesh_dim_names=names)
 
 
-def strategy_for(parallel: Parallel, asked: Any, precision: Any) -> Any:
+def strategy_for(parallel: Parallel, asked: Any, precision: Any, saves_in_background: bool = False) -> Any:
     """What trainer.strategy shall be, of which `asked` is set: ours where there is something to shard or replicate.
 
     Raises UsageError for what cannot be had together.
@@ -140,7 +149,7 @@ def strategy_for(parallel: Parallel, asked: Any, precision: Any) -> Any:
             f"trainer.precision {precision} scales its loss, which shards do not do; take bf16-mixed, or parallel.gather "
             "bfloat16 with 32-true"
         )
-    return Sharded(parallel)
+    return Sharded(parallel, saves_in_background)
 
 
 @dataclass(frozen=True)
