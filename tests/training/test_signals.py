@@ -16,6 +16,7 @@ import sys
 
 import pytest
 
+from hallo3_lightning.training.curves import rows
 from tests.behaviour.conftest import studio  # noqa: F401  (a fixture)
 from tests.behaviour.studio import ROOT, checkpoint, scalars
 from tests.behaviour.test_resume import same
@@ -64,6 +65,21 @@ def test_all_ranks_save_a_step_and_end_and_go_on(case, number, step, played, stu
     assert same(one["optimizer_states"], other["optimizer_states"])
     for tag in ("train/loss", "val/loss"):
         assert scalars(run, tag) == scalars(unbroken, tag), "no step is missing, doubled or different"
+
+
+def test_norms_of_sharded_parts_are_those_of_whole_ones(played, studio):  # noqa: F811
+    """Here, for the ranks are here: of training/watch.py."""
+    out, found, _ = played
+    assert found["whole on each"] == 0
+    sharded, whole = (
+        {(step, name): value for step, name, value in rows(studio.place(*typed(studio, out, case)).path / "curves.csv")}
+        for case in ("unbroken", "whole on each")
+    )
+    norms = {key for key in whole if key[1].startswith("norm/")}
+    assert {name for _, name in norms} >= {"norm/gradient/backbone", "norm/update/identity_reference_network"}
+    assert {step for step, _ in norms} == {0, 1, 2, 3}
+    for key in norms:
+        assert sharded[key] == pytest.approx(whole[key], rel=1e-3, abs=1e-6), key
 
 
 def test_every_case_is_looked_at():

@@ -21,7 +21,6 @@ from tests.behaviour.studio import Studio
 
 FOUR = (
     "--trainer.max_steps=4",
-    "--trainer.strategy=ddp",
     "--trainer.devices=2",
     "--trainer.num_sanity_val_steps=0",
     "--data.eval_batch_size=1",
@@ -87,8 +86,9 @@ def with_callbacks(*named: tuple[str, dict[str, Any]]) -> str:
 
 
 def typed(studio: Studio, out: Path, case: str) -> tuple[str, ...]:
-    """The command of a case; all cases are the same run in different folders."""
-    return ("fit", *studio.identity, *FOUR, f"--run.root={out / case}")
+    """The command of a case; all cases are the same run in different folders, all but one sharded."""
+    spread = "--trainer.strategy=ddp" if case == "whole on each" else "--parallel.shard=2"
+    return ("fit", *studio.identity, *FOUR, spread, f"--run.root={out / case}")
 
 
 def status_of(arguments: Sequence[str]) -> int:
@@ -105,6 +105,7 @@ def play(studio: Studio, out: Path) -> dict[str, Any]:
         "unbroken": status_of([*typed(studio, out, "unbroken"), with_callbacks(("CountBroadcasts", {}))])
     }
     played["broadcasts"] = CountBroadcasts.calls
+    played["whole on each"] = status_of(typed(studio, out, "whole on each"))
     for case, sent in SENT.items():
         command = typed(studio, out, case)
         told = status_of([*command, with_callbacks(*(("Tell", arguments) for arguments in sent))])
@@ -121,8 +122,10 @@ def play(studio: Studio, out: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    from tests.training import told  # the module that the command line finds the callbacks in, which this one is not
+
     torch.set_num_threads(1)
     place = Path(sys.argv[2])
-    result = play(Studio(Path(sys.argv[1])), place)
+    result = told.play(Studio(Path(sys.argv[1])), place)
     (place / "played.json").write_text(json.dumps(result))
     os._exit(0)  # the hung rank is gone: nothing waits for it
