@@ -21,19 +21,18 @@ State = Literal["pending", "running", "stopped", "failed", "finished"]
 TRAINER_KEYS = (
     "max_steps",
     "precision",
-    "accumulate_grad_batches",
     "gradient_clip_val",
     "gradient_clip_algorithm",
     "limit_train_batches",
     "limit_test_batches",
     "overfit_batches",
 )
-"""Trainer options that change results; devices, nodes, logging and validation intervals do not."""
+"""Trainer options that change results; logging and validation intervals do not. See also `clips_a_step`."""
 
 LOCK_PATIENCE_S = 1.0
 """How long a starting run waits for its lock: somebody who only looks at it holds it for an instant."""
 
-DATA_KEYS_ASIDE = ("num_workers", "eval_batch_size")
+DATA_KEYS_ASIDE = ("batch_size", "num_workers", "eval_batch_size")
 """Data options that do not change results."""
 
 
@@ -182,8 +181,22 @@ def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "model": config["model"],
         "data": {k: v for k, v in config["data"].items() if k not in DATA_KEYS_ASIDE},
         "trainer": {k: config["trainer"].get(k) for k in TRAINER_KEYS},
+        "clips_a_step": clips_a_step(config),
     }
     return flat(kept)
+
+
+def clips_a_step(config: Mapping[str, Any]) -> int:
+    """Clips of an optimizer step, of all ranks together: how many ranks share them does not change results.
+
+    Where the number of devices is left to the machine ("auto"), it counts as 1.
+    """
+    parallel, trainer = config.get("parallel") or {}, config["trainer"]
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes") or 1
+    ranks = parallel.get("shard", 1) * parallel.get("replicate", 1)
+    if ranks == 1 and str(devices).isdigit():
+        ranks = int(str(devices)) * nodes
+    return config["data"]["batch_size"] * (trainer.get("accumulate_grad_batches") or 1) * ranks
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
