@@ -1,12 +1,13 @@
 """What each block keeps for the backward pass, and whether it is compiled: memory and speed, the same numbers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from hallo3_lightning.denoiser import Denoiser
@@ -46,18 +47,19 @@ class PerBlock(Callback):
             return
         self.arranged = True
         assert isinstance(pl_module.denoiser, Denoiser)
-        for blocks in stacks(pl_module.denoiser):
-            recompute(blocks, self.recompute)
+        for part, blocks in stacks(pl_module.denoiser).items():
+            if part is pl_module.denoiser.transformer or any(p.requires_grad for p in part.parameters()):
+                recompute(blocks, self.recompute)
             if self.compiler != "none":
                 for block in blocks:
                     block.compile(backend=self.compiler)
 
 
-def stacks(denoiser: Denoiser) -> list[list[Block]]:
+def stacks(denoiser: Denoiser) -> dict[nn.Module, list[Block]]:
     """The blocks of the backbone, then those of each conditioner that has a network of its own."""
     parts = [denoiser.transformer, *denoiser.conditioners.values()]
-    found = [[module for module in part.modules() if isinstance(module, Block)] for part in parts]
-    return [blocks for blocks in found if blocks]
+    found = {part: [module for module in part.modules() if isinstance(module, Block)] for part in parts}
+    return {part: blocks for part, blocks in found.items() if blocks}
 
 
 def recompute(blocks: Sequence[Block], policy: str) -> None:
@@ -78,6 +80,11 @@ def recompute(blocks: Sequence[Block], policy: str) -> None:
         block.recompute(run)
 
 
-# Without the state of random generators, which would be read from the device each time: blocks draw nothing.
-_again: Run = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+def _again(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Where there is a backward pass; blocks draw nothing, so that no state of random generators is kept."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False, **options)
+
+
 _all_but_attention: Run = partial(_again, context_fn=partial(create_selective_checkpoint_contexts, ATTENTION))
