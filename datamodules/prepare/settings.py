@@ -45,8 +45,8 @@ class Settings:
     """Frames by which lips and sound may be apart."""
     sync_confidence: float = 3.0
     """Of that measurement; less is dropped. Source of 3: bytedance/LatentSync, data_processing_pipeline.sh."""
-    quality: int = 18
-    """Constant rate factor of H.264: 0 is lossless, 18 about invisible."""
+    crf: float = 17
+    """Constant rate factor of H.264: 0 is lossless of 8 bits, 17 without loss that one sees."""
     takes_per_shard: int = 50
     identity_of: str = "folder"
     split: Split = Split(share=0.05)

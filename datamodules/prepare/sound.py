@@ -1,31 +1,22 @@
 """The sound of a take: from the video, or from separated vocals."""
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from hallo3_lightning.geometry import SAMPLE_RATE_HZ
+from datamodules.sound_track import NotFinite, aligned
 
 
 def read_vocals(file: Path, samples: int) -> np.ndarray | None:
     """A wav file as int16 [samples] at 16 kHz mono, cut or followed by silence; None if it cannot be decoded."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-    parts = []
     try:
-        with file.open("rb") as opened, av.open(opened, format="wav") as container:
-            for frame in container.decode(audio=0):
-                parts += resampler.resample(frame)
-            parts += resampler.resample(None)
-    except (av.FFmpegError, IndexError):
+        with file.open("rb") as opened, av.open(opened, "r", format="wav") as container:
+            return aligned(container.decode(audio=0), Fraction(0), samples)
+    except (av.FFmpegError, IndexError, NotFinite):  # not a wav, no track in it, not numbers
         return None
-    return fitted(np.concatenate([part.to_ndarray()[0] for part in parts] or [np.zeros(0, np.int16)]), samples)
-
-
-def fitted(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """The first so many samples, silence behind what there is."""
-    return np.pad(waveform[:samples], (0, max(samples - len(waveform), 0)))
 
 
 def loudness_dbfs(waveform: np.ndarray) -> float:

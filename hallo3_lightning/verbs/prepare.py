@@ -1,0 +1,110 @@
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hallo3_lightning.errors import UsageError
+
+HELP = "make shards from a folder of videos: 25 fps, 16 kHz, faces, captions, and a verdict on each take"
+
+NO_FACES = (
+    "say who finds the faces: --faces FOLDER with detector files (`hallo3 doctor` lists them and where they come from), "
+    "--faces FILE.jsonl with boxes of your own, or --faces none: samples then have neither face box nor face embedding, "
+    "so the whole picture counts as face, and an identity condition that needs an embedding cannot be trained"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("videos", type=Path, help="folder of mp4, mov, mkv, webm or avi files, at any depth")
+    parser.add_argument("out", type=Path, help="folder to write; the same command goes on in it after a kill")
+    parser.add_argument("--faces", default=None, metavar="FOLDER|FILE.jsonl|none", help="who finds the faces; required")
+    parser.add_argument("--layout", choices=("folder", "hallo3"), default="folder",
+                        help="folder: captions as .txt beside the videos; hallo3: videos/ and caption/ (%(default)s)")  # fmt: skip
+    parser.add_argument("--captions", type=Path, default=None, metavar="FILE",
+                        help="a csv with video,caption and perhaps identity, or the published meta json")  # fmt: skip
+    parser.add_argument("--size", default="480x720", metavar="HxW", help="height and width in pixels (%(default)s)")
+    parser.add_argument("--fit", default="crop", help="crop, pad (both keep the aspect), square or stretch (both as the "
+                        "published training does, by kind of mask) (%(default)s)")  # fmt: skip
+    parser.add_argument("--held-out", default="0.05", metavar="SHARE|FILE",
+                        help="identities to test on: a share, or a file with one a line (%(default)s)")  # fmt: skip
+    parser.add_argument("--identity-of", choices=("folder", "file"), default="folder",
+                        help="who is who, where no csv says it: each first folder, or each file (%(default)s)")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=None, help="processes (one a core)")
+    parser.add_argument("--keep-work", action="store_true", help="keep each video's result: to add videos later")
+    _add_limits(parser.add_argument_group("what is kept"))
+
+
+def _add_limits(limits: Any) -> None:
+    limits.add_argument("--min-frames", type=int, default=49, help="a shorter take is dropped (%(default)s)")
+    limits.add_argument("--take-frames", type=int, default=750, help="a longer scene is parted; 0: never (%(default)s)")
+    limits.add_argument("--cuts", default="split", help="takes never cross a scene cut (split), those that do are dropped "
+                        "(drop), or nobody looks (ignore) (%(default)s)")  # fmt: skip
+    limits.add_argument("--enlarge-limit", type=float, default=2.0, help="largest enlargement (%(default)s)")
+    limits.add_argument("--face-every", type=int, default=5, help="look for faces every so many frames (%(default)s)")
+    limits.add_argument("--face-share", type=float, default=0.8, help="of these, how many must show one (%(default)s)")
+    limits.add_argument("--no-caption-needed", action="store_true", help="keep takes without a caption")
+    limits.add_argument("--drop-limit", type=float, default=0.5,
+                        help="exit with status 1 if a larger share of takes is dropped (%(default)s)")  # fmt: skip
+
+
+def run(
+    videos: Path,
+    out: Path,
+    faces: str | None,
+    layout: str,
+    captions: Path | None,
+    size: str,
+    held_out: str,
+    workers: int | None,
+    keep_work: bool,
+    no_caption_needed: bool,
+    drop_limit: float,
+    **limits: Any,
+) -> int:
+    from rich.console import Console
+
+    from datamodules.prepare.judge import Judge
+    from datamodules.prepare.prepare import prepare
+    from datamodules.prepare.settings import Settings
+    from datamodules.prepare.sources import find_sources
+    from datamodules.prepare.splits import read_split
+
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers is {workers}; expected 1 or more")
+    height, width = _size(size)
+    finder = _finder(faces)
+    settings = Settings(
+        height=height,
+        width=width,
+        need_caption=not no_caption_needed,
+        split=read_split(held_out),
+        faces="none" if finder is None else finder.fingerprint,
+        **limits,
+    )
+    settings.check()
+    sources = find_sources(videos, captions, layout, settings.identity_of)
+    summary = prepare(sources, out, Judge(settings, finder), workers=workers, keep_work=keep_work)
+    summary.show(Console(), out, drop_limit)
+    return int(summary.dropped_share > drop_limit)
+
+
+def _size(told: str) -> tuple[int, int]:
+    sides = told.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise UsageError(f"--size is {told}; expected height x width in pixels, such as 480x720")
+    return int(sides[0]), int(sides[1])
+
+
+def _finder(faces: str | None) -> Any:
+    """Who finds the faces, or None for --faces none."""
+    from datamodules.prepare.faces import finder
+
+    if faces is None:
+        raise UsageError(NO_FACES)
+    if faces == "none":
+        return None
+    place = Path(faces)
+    found = finder(folder=place) if place.is_dir() else finder(faces_file=place)
+    if found is None:
+        raise UsageError(f"{place} holds no face detector; {NO_FACES}")
+    return found
