@@ -7,6 +7,7 @@ from datamodules.shards import Sample
 from datamodules.synthetic.take import make_take
 from datamodules.synthetic.write import checked
 from datamodules.video_file import write_mp4
+from hallo3_lightning.errors import UsageError
 
 FACES = "faces.jsonl"
 
@@ -15,10 +16,12 @@ def write_videos(folder: Path, *, takes: int, frames: int, size: int, seed: int 
     """Write folder/0000000.mp4 and so on with sound, each with its caption as .txt, and folder/faces.jsonl.
 
     The faces are what is true of them: the box around all that the head ever covers, and the identity. Sizes as in
-    `synthesize`. The folder is returned.
+    `synthesize`. The folder, which must be empty, is returned.
     """
     checked(takes, 1, frames, size, seed, yaw_max)
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; choose another folder, or remove this one to write the videos anew")
     lines = []
     for number in range(takes):
         take = make_take(seed, number, frames=frames, size=size, yaw_max=yaw_max)

@@ -71,6 +71,8 @@ def run(
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; expected 1 or more")
+    if not 0 <= drop_limit <= 1:
+        raise UsageError(f"--drop-limit is {drop_limit}; it is a share between 0 and 1")
     height, width = _size(size)
     finder = _finder(faces)
     settings = Settings(
@@ -99,7 +101,7 @@ def _finder(faces: str | None) -> Any:
     """Who finds the faces, or None for --faces none."""
     from datamodules.prepare.faces import finder
 
-    if faces is None:
+    if not faces:
         raise UsageError(NO_FACES)
     if faces == "none":
         return None
