@@ -7,21 +7,18 @@ import av
 import numpy as np
 from einops import rearrange
 
+from datamodules.video_fault import VideoFault
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ
 
 TOLERANCE_S = Fraction(1, 20)
 """Time stamps that stray less from the count of samples are rounding; further, the sound has a hole or a leap."""
 
 
-class NotFinite(ValueError):
-    """Sound that is not a number."""
-
-
 def aligned(frames: Iterable[av.AudioFrame], start_s: Fraction, samples: int) -> np.ndarray | None:
     """Decoded audio -> [samples] int16, the first sample at `start_s` of the frames' clock; None for no frames.
 
     Channels are mixed down by FFmpeg's resampler. What lies before or behind is cut, what is missing is silence, also
-    where the time stamps leave a hole.
+    where the time stamps leave a hole. Raises VideoFault for sound that is not a number.
     """
     track, heard = np.zeros(samples, np.int16), False
     for begin_s, run in _runs(frames):
@@ -58,7 +55,7 @@ def _resampled(run: list[av.AudioFrame]) -> np.ndarray:
     chunks = []
     for frame in run:
         if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
-            raise NotFinite("the sound holds numbers that are not finite")
+            raise VideoFault("non-finite sound", "the sound holds numbers that are not finite")
         frame.pts = None  # the resampler counts on; stamps of a container in milliseconds would make it stutter
         chunks += resampler.resample(frame)
     chunks += resampler.resample(None)
