@@ -16,6 +16,7 @@ from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
 from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.evaluation.clip_mean import ClipMean
 from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
 from hallo3_lightning.geometry import pixel_frames
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
@@ -83,6 +84,7 @@ class Phase(LightningModule):
         self.trained = set_trainable(self.denoiser, trainable)
         self.average = Average(self.denoiser, average_decay)
         self.process = Process()
+        self.validation_loss = ClipMean()
         self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
         self._check_inputs()
 
@@ -133,8 +135,8 @@ class Phase(LightningModule):
         assert batch.video is not None
         with self.average.applied(self.denoiser):
             losses = self.losses(self.encoded(batch), "validation")
-        mean, clips = mean_counted(losses, batch)
-        self.log("val/loss", mean, prog_bar=True, batch_size=clips, sync_dist=True)
+        self.validation_loss.update(losses, batch)
+        self.log("val/loss", self.validation_loss, prog_bar=True, batch_size=len(batch))
         generated = self.animated(batch, self.clip_frames, batch.video[:, : self.motion_frames])
         if self.validation is None:
             self.validation = Evaluation(Protocol(metrics=scorable(batch, VALIDATED)))
@@ -271,11 +273,3 @@ class Phase(LightningModule):
         for condition in self.sampling.guided:
             if condition not in FIELDS:
                 raise unknown("condition", condition, FIELDS, "model.sampling.guided")
-
-
-def mean_counted(losses: Tensor, batch: Batch) -> tuple[Tensor, int]:
-    """The mean of the losses [B] of the clips that count, 0 where none does, and how many do."""
-    if batch.counted is None:
-        return losses.mean(), len(batch)
-    clips = int(batch.counted.sum())
-    return losses.where(batch.counted, 0).sum() / max(clips, 1), clips
