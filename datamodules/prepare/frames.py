@@ -10,8 +10,26 @@ AT_ONCE_BYTES = 1 << 28
 """Of decoded frames. Each stretch is decoded from the key frame before it, so that longer ones are quicker."""
 
 
+class Shown:
+    """Some frames of a video by their number among them, [H, W, 3] uint8 each: quick in order, and few in memory."""
+
+    def __init__(self, video: VideoFile, frames: range) -> None:
+        self.video = video
+        self.frames = frames
+        self._at_once = max(AT_ONCE_BYTES // (video.facts.height * video.facts.width * 3), 1)
+        self._first, self._decoded = 0, np.zeros((0, 0, 0, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, number: int, /) -> np.ndarray:
+        if not self._first <= number < self._first + len(self._decoded):
+            stretch = self.frames[number : number + self._at_once]
+            self._first, self._decoded = number, self.video.frames(stretch.start, stretch.stop)
+        return self._decoded[number - self._first]
+
+
 def in_turn(video: VideoFile, first: int, last: int) -> Iterator[np.ndarray]:
     """Frames [first, last), each [H, W, 3] uint8; memory does not grow with their number."""
-    at_once = max(AT_ONCE_BYTES // (video.facts.height * video.facts.width * 3), 1)
-    for start in range(first, last, at_once):
-        yield from video.frames(start, min(start + at_once, last))
+    shown = Shown(video, range(first, last))
+    return (shown[number] for number in range(len(shown)))

@@ -15,6 +15,7 @@ from datamodules.bad_sample import BadSample
 from datamodules.prepare.faces import Face, FaceFinder
 from datamodules.prepare.frames import in_turn
 from datamodules.prepare.framing import Framing, framing
+from datamodules.prepare.lips import check_lips
 from datamodules.prepare.settings import Settings
 from datamodules.prepare.sound import loudness_dbfs, read_vocals
 from datamodules.prepare.sources import Source
@@ -23,6 +24,7 @@ from datamodules.prepare.takes import Take, takes
 from datamodules.prepare.verdict import KEPT, Dropped, Verdict
 from datamodules.shards import Sample
 from datamodules.video_file import Mp4, VideoFile, write_mp4
+from hallo3_lightning.backbones.lip_sync import LipSync
 from hallo3_lightning.geometry import FPS, audio_samples
 
 LONGEST_NAME = 40
@@ -49,6 +51,8 @@ class Judge:
 
     settings: Settings
     finder: FaceFinder | None = None
+    lip_sync: LipSync | None = None
+    """Needs a finder."""
 
     def judge(self, source: Source) -> Iterator[Judged]:
         """A verdict for each take, in order, with its sample where it is kept; or one verdict for the whole video."""
@@ -78,10 +82,7 @@ class Judge:
             raise Dropped("too small", f"{facts.height}x{facts.width} enlarged {how.enlargement:.2f} times")
         if facts.frames < settings.min_frames:
             raise Dropped("too short", f"{facts.frames} frames")
-        sound = read_vocals(source.vocals, audio_samples(facts.frames)) if source.vocals else file.sound()
-        if sound is None:
-            raise Dropped("no audio")
-        return Video(source, file, how, sound, source.caption or "")
+        return Video(source, file, how, _sound(source, file), source.caption or "")
 
     def _take(self, video: Video, take: Take, seen: Survey) -> Judged:
         try:
@@ -105,6 +106,8 @@ class Judge:
         faces = faces_of(take, seen)
         if self.finder is not None:
             check_faces(faces, self.settings)
+        if self.lip_sync is not None:
+            check_lips(self.lip_sync, video.file, take, waveform, faces, self.settings)
         return Sample(
             key=key_of(video.source.name, take.number),
             facts=self._facts(video, take, faces),
@@ -140,6 +143,16 @@ class Judge:
         if box is None:
             raise Dropped("no face", "what the picture is cut to shows none")
         return box
+
+
+def _sound(source: Source, file: VideoFile) -> np.ndarray:
+    """[S] int16, as long as the video."""
+    if source.vocals is not None:
+        return read_vocals(source.vocals, audio_samples(file.facts.frames))
+    sound = file.sound()
+    if sound is None:
+        raise Dropped("no audio")
+    return sound
 
 
 def dropped(source: Source, why: Dropped, take: Take | None = None) -> Verdict:

@@ -42,7 +42,7 @@ class Settings:
     second_face: float = 0.25
     """A second face counts from this share of the area of the largest."""
     sync_offset: int = 3
-    """Frames by which lips and sound may be apart."""
+    """Frames by which the sound may be too early or too late."""
     sync_confidence: float = 3.0
     """Of that measurement; less is dropped. Source of 3: bytedance/LatentSync, data_processing_pipeline.sh."""
     crf: float = 17

@@ -7,16 +7,21 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datamodules.sound_track import NotFinite, aligned
+from datamodules.prepare.verdict import Dropped
+from datamodules.sound_track import aligned
+from datamodules.video_fault import VideoFault
 
 
-def read_vocals(file: Path, samples: int) -> np.ndarray | None:
-    """A wav file as int16 [samples] at 16 kHz mono, cut or followed by silence; None if it cannot be decoded."""
+def read_vocals(file: Path, samples: int) -> np.ndarray:
+    """A wav file as int16 [samples] at 16 kHz mono, cut or followed by silence. Raises Dropped for another file."""
     try:
         with file.open("rb") as opened, av.open(opened, "r", format="wav") as container:
-            return aligned(container.decode(audio=0), Fraction(0), samples)
-    except (av.FFmpegError, IndexError, NotFinite):  # not a wav, no track in it, not numbers
-        return None
+            sound = aligned(container.decode(audio=0), Fraction(0), samples)
+    except (av.FFmpegError, IndexError, VideoFault) as error:  # not a wav, no track in it, not numbers
+        raise Dropped("undecodable", f"the separated vocals {file.name}") from error
+    if sound is None:
+        raise Dropped("no audio", f"in the separated vocals {file.name}")
+    return sound
 
 
 def loudness_dbfs(waveform: np.ndarray) -> float:

@@ -8,7 +8,8 @@ HELP = "make shards from a folder of videos: 25 fps, 16 kHz, faces, captions, an
 
 NO_FACES = (
     "say who finds the faces: --faces FOLDER with detector files (`hallo3 doctor` lists them and where they come from), "
-    "--faces FILE.jsonl with boxes of your own, or --faces none: samples then have neither face box nor face embedding, "
+    "--faces FILE.jsonl with boxes of your own, --faces published for what the published preprocessing left beside "
+    "videos/, or --faces none: samples then have neither face box nor face embedding, "
     "so the whole picture counts as face, and an identity condition that needs an embedding cannot be trained"
 )
 
@@ -17,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", type=Path, help="folder of mp4, mov, mkv, webm or avi files, at any depth")
     parser.add_argument("out", type=Path, help="folder to write; the same command goes on in it after a kill")
-    parser.add_argument("--faces", default=None, metavar="FOLDER|FILE.jsonl|none", help="who finds the faces; required")
+    parser.add_argument("--faces", default=None, metavar="FOLDER|FILE.jsonl|published|none",
+                        help="who finds the faces; required; published: face_mask/ and face_emb/ beside videos/")  # fmt: skip
     parser.add_argument("--layout", choices=("folder", "hallo3"), default="folder",
                         help="folder: captions as .txt beside the videos; hallo3: videos/ and caption/ (%(default)s)")  # fmt: skip
     parser.add_argument("--captions", type=Path, default=None, metavar="FILE",
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="identities to test on: a share, or a file with one a line (%(default)s)")  # fmt: skip
     parser.add_argument("--identity-of", choices=("folder", "file"), default="folder",
                         help="who is who, where no csv says it: each first folder, or each file (%(default)s)")  # fmt: skip
+    parser.add_argument("--lip-sync", type=Path, default=None, metavar="FOLDER",
+                        help="compare lips with sound by the SyncNet in this folder of weight files (not done)")  # fmt: skip
     parser.add_argument("--workers", type=int, default=None, help="processes (one a core)")
     parser.add_argument("--keep-work", action="store_true", help="keep each video's result: to add videos later")
     _add_limits(parser.add_argument_group("what is kept"))
@@ -42,6 +46,8 @@ def _add_limits(limits: Any) -> None:
     limits.add_argument("--enlarge-limit", type=float, default=2.0, help="largest enlargement (%(default)s)")
     limits.add_argument("--face-every", type=int, default=5, help="look for faces every so many frames (%(default)s)")
     limits.add_argument("--face-share", type=float, default=0.8, help="of these, how many must show one (%(default)s)")
+    limits.add_argument("--sync-offset", type=int, default=3, help="frames of sound too early or late (%(default)s)")
+    limits.add_argument("--sync-confidence", type=float, default=3.0, help="least Sync-C (%(default)s)")
     limits.add_argument("--no-caption-needed", action="store_true", help="keep takes without a caption")
     limits.add_argument("--drop-limit", type=float, default=0.5,
                         help="exit with status 1 if a larger share of takes is dropped (%(default)s)")  # fmt: skip
@@ -55,6 +61,7 @@ def run(
     captions: Path | None,
     size: str,
     held_out: str,
+    lip_sync: Path | None,
     workers: int | None,
     keep_work: bool,
     no_caption_needed: bool,
@@ -74,18 +81,19 @@ def run(
     if not 0 <= drop_limit <= 1:
         raise UsageError(f"--drop-limit is {drop_limit}; it is a share between 0 and 1")
     height, width = _size(size)
-    finder = _finder(faces)
+    finder, lips = _finder(faces, videos), _lips(lip_sync, faces)
     settings = Settings(
         height=height,
         width=width,
         need_caption=not no_caption_needed,
         split=read_split(held_out),
         faces="none" if finder is None else finder.fingerprint,
+        lip_sync="none" if lips is None else lips.fingerprint,
         **limits,
     )
     settings.check()
     sources = find_sources(videos, captions, layout, settings.identity_of)
-    summary = prepare(sources, out, Judge(settings, finder), workers=workers, keep_work=keep_work)
+    summary = prepare(sources, out, Judge(settings, finder, lips), workers=workers, keep_work=keep_work)
     summary.show(Console(), out, drop_limit)
     return int(summary.dropped_share > drop_limit)
 
@@ -97,16 +105,32 @@ def _size(told: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def _finder(faces: str | None) -> Any:
+def _finder(faces: str | None, videos: Path) -> Any:
     """Who finds the faces, or None for --faces none."""
     from datamodules.prepare.faces import finder
+    from datamodules.prepare.published import PublishedFaces
 
     if not faces:
         raise UsageError(NO_FACES)
     if faces == "none":
         return None
+    if faces == "published":
+        told = PublishedFaces(videos)
+        told.check()
+        return told
     place = Path(faces)
     found = finder(folder=place) if place.is_dir() else finder(faces_file=place)
     if found is None:
         raise UsageError(f"{place} holds no face detector; {NO_FACES}")
     return found
+
+
+def _lips(folder: Path | None, faces: str | None) -> Any:
+    """What compares lips with sound, or None if nobody asked."""
+    from hallo3_lightning.backbones.lip_sync import lip_sync
+
+    if folder is None:
+        return None
+    if faces == "none":
+        raise UsageError("--lip-sync needs to know where the lips are: give --faces FOLDER or --faces FILE.jsonl too")
+    return lip_sync(folder)
