@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.index_file import INDEX_FILE, Buffer, Contents, NotAnIndex, check, mapped, packed, parsed, save
 from datamodules.indexing import build
-from datamodules.scan import Problem, content_digest
+from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
 from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
@@ -160,6 +160,9 @@ def open_index(
 def shards_of(folder: Path) -> list[str]:
     """Names of the tars of a folder, sorted; raises UsageError when there are none."""
     names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
+    for name in names:
+        if UNPRINTABLE.search(name):
+            raise UsageError(f"{folder} has a shard named {printable(name)}; rename it without control characters")
     if names:
         return names
     if folder.name.endswith(COMPRESSED) or any(any(folder.glob(f"*{end}")) for end in COMPRESSED):

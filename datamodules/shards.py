@@ -201,8 +201,11 @@ DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
 REQUIRED = {"video": "video.npy or mp4", "facts": "json", "caption": "txt"}
 """Field that every sample has -> the members that give it."""
 
-DECODING_ERRORS = (ValueError, EOFError, KeyError, struct.error, safetensors.SafetensorError, soundfile.SoundFileError)
-"""What the decoders raise for bytes that are not what the member's name says."""
+DECODING_ERRORS = (
+    ValueError, EOFError, KeyError, MemoryError, RecursionError, struct.error, safetensors.SafetensorError,
+    soundfile.SoundFileError,
+)  # fmt: skip
+"""What the decoders raise for bytes that are not what the member's name says, or that claim to be endless."""
 
 
 def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
