@@ -227,6 +227,8 @@ def test_members_that_others_execute_are_never_read(armed, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["samples", "one_key", "names", "faults", "keys_twice"])
 def test_a_hundred_thousand_tiny_members_take_seconds(tmp_path, kind):
+    """Only the first kind has so many, to be quick; what grew with the square would show with a quarter, too."""
+    members = 99_996 if kind == "samples" else 24_996
     names = {
         "samples": lambda n: f"{n // 3:06d}.{list(SMALLEST)[n % 3]}",
         "one_key": lambda n: f"key.{n}",
@@ -234,10 +236,10 @@ def test_a_hundred_thousand_tiny_members_take_seconds(tmp_path, kind):
         "faults": lambda n: f"{n:06d}.txt",
         "keys_twice": lambda n: f"{n // 2:06d}.txt",
     }
-    write_tar(tmp_path / "a.tar", sample("first"), *(empty_file(names[kind](n)) for n in range(99_996)))
+    write_tar(tmp_path / "a.tar", sample("first"), *(empty_file(names[kind](n)) for n in range(members)))
     begin = time.process_time()
     index = open_index(tmp_path)
-    assert len(index) == {"samples": 33333, "names": 25000}.get(kind, 1)
+    assert len(index) == {"samples": 33_333, "names": 6250}.get(kind, 1)
     assert len(index.member_names) <= 64
     assert set(SMALLEST) <= set(index.member_names)
     assert time.process_time() - begin < 10

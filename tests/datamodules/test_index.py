@@ -21,6 +21,7 @@ from datamodules.index_file import INDEX_FILE, Contents, NotAnIndex, Shard, chec
 from datamodules.scan import Problem
 from datamodules.shards import BadSample, encode, write_shard
 from datamodules.synthetic.take import make_take
+from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +239,38 @@ def test_worker_that_finds_another_index_says_so(tmp_path):
     open_index(tmp_path)
     with pytest.raises(UsageError, match="its index was written anew while it was read"):
         pickle.loads(carried)
+
+
+def test_command_indexes_both_splits_and_ends_with_0(tmp_path, capsys):
+    for split in ("train", "held_out"):
+        (tmp_path / split).mkdir()
+        write_tar(tmp_path / split / "a.tar", tiny_sample(split))
+    assert main(["index", str(tmp_path), "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    digests = [open_index(tmp_path / split).digest for split in ("train", "held_out")]
+    assert all(digest in said for digest in digests)
+    assert main(["index", str(tmp_path / "train"), str(tmp_path / "held_out"), "--workers", "1"]) == 0
+    assert capsys.readouterr().out == said
+
+
+MISTAKES = {
+    "{folder}/a.tar": "is one shard; an index is of a folder: hallo3 index",
+    "{folder}/nowhere": "does not exist; make procedural ones with",
+    "pipe:touch {folder}/x": "not a place that shards are read from",
+    "{folder} --workers 0": "--workers is 0; expected 1 or more",
+    "http://a/b http://a/c": "one URL at a time",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_mistake_at_the_command_is_one_sentence(tmp_path, typed, capsys):
+    write_tar(tmp_path / "a.tar", tiny_sample("x"))
+    arguments = [part.format(folder=tmp_path) for part in (typed.split(" ") if "touch" not in typed else [typed])]
+    assert main(["index", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert MISTAKES[typed] in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
 
 
 @pytest.fixture(scope="module")
