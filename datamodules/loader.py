@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class Clips(Dataset[Batch]):
         try:
             sample = decode(members, takes.samples.key(ask.number), takes.samples.shard(ask.number))
             check(sample, takes)
-            return self.clip(sample, takes, ask)
+            return self.clip(_only(sample, takes.form.fields), takes, ask)
         except BadSample as error:
             return error
 
@@ -158,8 +158,8 @@ class Clips(Dataset[Batch]):
     def _told(self, ask: Wanted, error: BadSample) -> Bad:
         samples = self.sources[ask.source].samples
         shard, key = samples.shard(ask.number), samples.key(ask.number)
-        message = f"{samples.name}: {error}" if error.shard else f"{samples.name}: {shard}: {error}"
-        return Bad(ask.position, ask.attempt, shard, key, error.member, error.reason, message)
+        message = f"{samples.name}/{'' if error.shard else f'{shard}: '}{error}"
+        return Bad(ask.position, ask.attempt, f"{samples.name}/{shard}", key, error.member, error.reason, message)
 
 
 class TrainingClips(Clips):
@@ -261,6 +261,14 @@ def _members(takes: Takes, numbers: Sequence[int]) -> list[Members | BadSample]:
         if len(numbers) == 1:
             return [error]
         return [found for number in numbers for found in _members(takes, [number])]
+
+
+def _only(sample: Sample, wanted: frozenset[str]) -> Sample:
+    """The sample without what others of its data set lack: clips of a batch have the same fields."""
+    more = fields_of(sample) - wanted
+    absent: dict[str, Any] = dict.fromkeys(more - {"face_box"})
+    facts = {**sample.facts, "face_box": None} if "face_box" in more else sample.facts
+    return replace(sample, facts=facts, **absent) if more else sample
 
 
 def _with_bad(clip: Batch, bad: Sequence[Bad] | None) -> Batch:

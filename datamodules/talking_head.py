@@ -1,5 +1,6 @@
 """TalkingHead: shards of talking heads as Lightning's training, validation and test data."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,8 @@ from datamodules.sources import Order, Source, checked_frames, differ, held_out_
 from datamodules.stores import is_url
 from hallo3_lightning.batch import Batch, joined
 from hallo3_lightning.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 class TalkingHead(LightningDataModule):
@@ -149,9 +152,12 @@ class TalkingHead(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Index the shards, once a node, before the ranks open them."""
-        for source in self.sources:
-            self._opened(source.shards, "train")
-        self._opened(self._held_out_place, "held_out")
+        places = [(source.shards, "train") for source in self.sources]
+        for index in (self._opened(*place) for place in [*places, (self._held_out_place, "held_out")]):
+            if index.problems:
+                first, count = index.problems[0], len(index.problems)
+                what = f"{first.shard} '{first.key}': {first.reason}"
+                log.warning("%s: %d faults leave samples out (hallo3 index lists them): %s", index.name, count, what)
 
     def setup(self, stage: str) -> None:
         """Read one clip of what the stage needs, so that missing or short takes stop a run before its first step."""
@@ -272,10 +278,10 @@ class TalkingHead(LightningDataModule):
 
     def _opened(self, place: str, split: str) -> Index:
         if is_url(place):
-            return open_index(f"{place.rstrip('/')}/{split}")
+            return open_index(f"{place.rstrip('/')}/{split}", strict=self.strict)
         if not place or not Path(place).is_dir():
             raise UsageError(f"no shards: {place} is not a folder; make one with: hallo3 synthesize {place}")
-        return open_index(Path(place) / split)
+        return open_index(Path(place) / split, strict=self.strict)
 
     def _digest(self, place: str, split: str) -> str:
         there = is_url(place) or (Path(place) / split).is_dir()
