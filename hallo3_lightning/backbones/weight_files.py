@@ -46,7 +46,7 @@ class WeightFile:
     licence: str
     purpose: str
     needed_by: tuple[str, ...]
-    """Verbs of `hallo3` that use it."""
+    """Verbs of `hallo3` that use it; none for a file that only `hallo3_lightning.backbones` reads so far."""
     also_named: tuple[str, ...] = ()
     """Names under which the same bytes are published too."""
 
@@ -117,7 +117,17 @@ SYNCNET = WeightFile(
     needed_by=("prepare",),
 )
 
-REGISTRY: Mapping[str, WeightFile] = {file.name: file for file in (SCRFD, ARCFACE, SYNCNET)}
+S3FD = WeightFile(
+    name="sfd_face.pth",
+    num_bytes=89_844_381,
+    sha256="d54a87c2b7543b64729c9a25eafd188da15fd3f6e02f0ecec76ae1b30d86c491",
+    source=f"{LIPSYNC}/sfd_face.pth (not the file of the same network that face-alignment has)",
+    licence="not stated (the code beside it: MIT)",
+    purpose="finds faces as the reference for Sync-C and Sync-D does (S3FD, arXiv 1708.05237)",
+    needed_by=(),
+)
+
+REGISTRY: Mapping[str, WeightFile] = {file.name: file for file in (SCRFD, ARCFACE, SYNCNET, S3FD)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hallo3_lightning.backbones.syncnet import Embeddings, SyncNet, agreement, d
 from hallo3_lightning.backbones.weight_files import SYNCNET
 from hallo3_lightning.errors import UsageError
 
-FRAMES = 36
+FRAMES = 28
 
 
 def planted(offset: int, windows: int = 40) -> Embeddings:
@@ -95,7 +95,7 @@ def test_sound_that_comes_late_or_early_is_noticed(lips):
     loudness = 14.5 + np.convolve(np.random.default_rng(5).uniform(-4, 4, FRAMES + 16), np.ones(5) / 3, mode="valid")
     frames, sound = talk(loudness)
     boxes = np.tile([30.0, 15.0, 50.0, 37.0], (FRAMES, 1))
-    for early in (0, 5, -3):
+    for early in (4, -3):
         heard = sound[(6 + early) * 640 : (6 + early + FRAMES) * 640]
         found = pickle.loads(pickle.dumps(lips)).offset(frames[6 : 6 + FRAMES], heard, boxes)
         assert found.frames == early

@@ -86,6 +86,6 @@ def test_doctor_prints_a_source_for_each_missing_file(capsys):
     assert cli.main(["doctor", "--for", "prepare"]) == 1
     printed = capsys.readouterr().out
     for file in REGISTRY.values():
-        assert f"{file.licence}): {file.source}\n" in printed
+        assert (f"{file.licence}): {file.source}\n" in printed) == ("prepare" in file.needed_by)
     assert cli.main(["doctor", "--for", "prepair"]) == 2
     assert "did you mean 'prepare'" in capsys.readouterr().err
