@@ -14,10 +14,13 @@ from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
 from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
-from hallo3_lightning.errors import UsageError
+from hallo3_lightning.errors import UsageError, unknown
 
 TAR = ".tar"
 _CHUNK = 1 << 24
+_NAMED = 12
+"""Keys that are named where one is not found."""
+
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -105,6 +108,23 @@ class Index:
         """Bytes of each of its members."""
         lengths = self._contents.table[self._checked(number), :, 1]
         return {name: int(size) for name, size in zip(self._contents.members, lengths, strict=True) if size >= 0}
+
+    def number(self, key: str) -> int:
+        """The sample of a key; raises UsageError where there is none."""
+        wanted, keys, ends = key.encode(errors="replace"), self._contents.keys.tobytes(), self._contents.key_ends
+        place = keys.find(wanted)
+        while place >= 0:
+            number = int(np.searchsorted(ends, place, side="left"))
+            if number < len(self) and ends[number] == place and ends[number + 1] - place == len(wanted):
+                return number
+            place = keys.find(wanted, place + 1)
+        raise unknown("sample", key, [self.key(number) for number in range(min(len(self), _NAMED))], self.name)
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Of each member: how many samples have it, and its bytes in all of them."""
+        sizes = self._contents.table[:, :, 1]
+        counts, bytes_ = (sizes >= 0).sum(0).tolist(), np.where(sizes >= 0, sizes, 0).sum(0).tolist()
+        return dict(zip(self.member_names, zip(counts, bytes_, strict=True), strict=True))
 
     def read_members(self, number: int, names: Collection[str] | None = None) -> dict[str, bytes]:
         """The bytes of its members of those names that it has; by default of all that are ever decoded.

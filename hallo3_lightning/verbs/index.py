@@ -1,10 +1,11 @@
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.verbs._shards import places_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 HELP = "find every sample of a folder of shards, and say what is wrong with them"
 
-SPLITS = ("train", "held_out")
 PRINTED = 100
 """Problems printed one by one; past that, only how many of each reason. The index lists all."""
 WIDTH = 150
@@ -41,25 +41,11 @@ def run(shards: Sequence[str], verify: bool, strict: bool, workers: int | None, 
 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; expected 1 or more")
-    places = [place for given in shards for place in _places(given)]
+    places = [place for given in shards for place in places_of(given)]
     if len(places) > 1 and any(not isinstance(place, Path) for place in places):
         raise UsageError("one URL at a time: --out names one file")
     indexes = [_index(place, verify, strict, workers or cores(), out) for place in places]
     return _report(indexes, strict)
-
-
-def _places(given: str) -> Iterator[Path | str]:
-    """The folder or URL itself, or the splits in it."""
-    from datamodules.stores import checked_url, is_url
-
-    if is_url(given):
-        yield checked_url(given)
-        return
-    folder = Path(given)
-    if folder.is_file() and folder.suffix == ".tar":
-        raise UsageError(f"{folder} is one shard; an index is of a folder: hallo3 index {folder.parent}")
-    splits = [folder / split for split in SPLITS if any((folder / split).glob("*.tar"))]
-    yield from [folder] if any(folder.glob("*.tar")) or not splits else splits
 
 
 def _index(place: Path | str, verify: bool, strict: bool, workers: int, out: Path) -> "Index":
