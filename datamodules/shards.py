@@ -106,7 +106,12 @@ def _encoded_video(video: Frames) -> dict[str, bytes]:
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples into one tar, which appears under its name only when it is whole.
+    """Write samples into one tar; see `write_members`."""
+    write_members(path, ((sample.key, encode(sample)) for sample in samples))
+
+
+def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write keys and their members into one tar, which appears under its name only when it is whole.
 
     The bytes depend on the samples alone: times, owners and modes are fixed.
     """
@@ -117,8 +122,8 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> None:
         partial.open("wb") as file,
         TarWriter(file, encoder=False, compress=False, mtime=0, user="hallo3", group="hallo3") as tar,
     ):
-        for sample in samples:
-            tar.write({"__key__": sample.key, **encode(sample)})
+        for key, members in samples:
+            tar.write({"__key__": key, **members})
     partial.replace(path)
 
 
@@ -200,6 +205,9 @@ DECODERS: Mapping[str, tuple[str, Callable[[bytes], Any]]] = {
 
 REQUIRED = {"video": "video.npy or mp4", "facts": "json", "caption": "txt"}
 """Field that every sample has -> the members that give it."""
+
+SIGNALS = frozenset({"latents", "text_embeddings", "audio_features"})
+"""Fields that `hallo3 cache` writes into shards of their own, which hold nothing else."""
 
 DECODING_ERRORS = (
     ValueError, EOFError, KeyError, MemoryError, RecursionError, struct.error, safetensors.SafetensorError,
