@@ -19,7 +19,7 @@ from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.randomness import drawn
 
 ENDLESS = 10**9
-"""Length given for a stream that never ends: Lightning skips a batch on resume for a loader without a length."""
+"""Length given for a stream that never ends: Lightning fetches one batch more than it trains on where there is none."""
 
 ATTEMPTS = 16
 """Samples in a row that may be bad before reading gives up."""
