@@ -12,8 +12,9 @@ from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from datamodules.bad_samples import BadSamples
+from datamodules.cached import joined as joined_with
 from datamodules.index import Index, open_index
-from datamodules.loader import GlobalBatches, HeldOutClips, Takes, TrainingClips
+from datamodules.loader import GlobalBatches, HeldOutClips, Samples, Takes, TrainingClips
 from datamodules.sources import Order, Source, checked_frames, differ, held_out_takes, training_takes
 from datamodules.stores import is_url
 from hallo3_lightning.batch import Batch, joined
@@ -116,12 +117,22 @@ class TalkingHead(LightningDataModule):
         return self._opened(self._held_out_place, "held_out")
 
     @cached_property
+    def train_samples(self) -> tuple[Samples, ...]:
+        """The indexes with what was computed ahead for them."""
+        return joined_with(self.train_indexes, self.cache, "train", self._clip_frames)
+
+    @cached_property
+    def held_out_samples(self) -> Samples:
+        """The index with what was computed ahead for it, if it was: a mixture's caches may be of other data sets."""
+        return joined_with([self.held_out_index], self.cache, "held_out", [self.clip_frames], every_cache=False)[0]
+
+    @cached_property
     def order(self) -> Order:
         """The training order; reads no sample."""
         return Order(
-            samples=self.train_indexes,
+            samples=self.train_samples,
             weights=tuple(source.weight for source in self.sources),
-            frames=tuple(checked_frames(source.clip_frames or self.clip_frames) for source in self.sources),
+            frames=self._clip_frames,
             seed=self.seed,
             window=self.window,
             unit=self.mix_unit,
@@ -261,16 +272,21 @@ class TalkingHead(LightningDataModule):
 
     @cached_property
     def _training_takes(self) -> list[Takes]:
-        return training_takes(self.train_indexes, self.order.frames, self.leading_frames)
+        return training_takes(self.train_samples, self.order.frames, self.leading_frames)
 
     def _training(self) -> TrainingClips:
         return TrainingClips(self._training_takes, self.order.mixture(), self.order.shuffles(), self.seed)
 
     def _held_out(self, frames: int, clips: int | None) -> HeldOutClips:
-        return HeldOutClips(held_out_takes(self.held_out_index, frames), self._count(clips), self.seed)
+        return HeldOutClips(held_out_takes(self.held_out_samples, frames), self._count(clips), self.seed)
 
     def _count(self, clips: int | None) -> int:
         return len(self.held_out_index) if clips is None else min(clips, len(self.held_out_index))
+
+    @property
+    def _clip_frames(self) -> tuple[int, ...]:
+        """Of the clips of each source."""
+        return tuple(checked_frames(source.clip_frames or self.clip_frames) for source in self.sources)
 
     @property
     def _held_out_place(self) -> str:

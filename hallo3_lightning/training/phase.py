@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from datamodules.cached import refuse_other_encoders
 from hallo3_lightning.animate import Animator, Sampling, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
@@ -87,6 +88,10 @@ class Phase(LightningModule):
         self.validation_loss = ClipMean()
         self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
         self._check_inputs()
+
+    def setup(self, stage: str) -> None:
+        """Signals that were computed ahead must be those that these encoders compute."""
+        refuse_other_encoders(getattr(self.trainer.datamodule, "cache", ()), self.encoders)  # type: ignore[attr-defined]
 
     # -- training ------------------------------------------------------------------------------------------------
 
