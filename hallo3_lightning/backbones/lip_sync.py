@@ -1,12 +1,14 @@
 """By how many frames the sound of a talking face comes too early or too late."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from hallo3_lightning.backbones.face_track import SMOOTHING, crop, places
 from hallo3_lightning.backbones.state import load_state
@@ -42,9 +44,11 @@ class LipSync:
     file: Path
     shifts: int = SHIFTS
     """Frames by which the sound is moved either way: no larger offset is found."""
+    threads: int = 1
+    """Of one process: workers run side by side, and another number could change the last digit."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LipSync, (self.file, self.shifts)
+        return LipSync, (self.file, self.shifts, self.threads)
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +74,8 @@ class LipSync:
             raise ValueError(f"{len(frames)} frames and {len(boxes)} boxes; a box for each frame is needed")
         where = places(np.asarray(boxes, dtype=np.float64))
         faces = np.stack([crop(frames[number], where, number) for number in range(len(frames))])
-        shifts = distances(embeddings(self._network, faces, sound), self.shifts)
+        with _threads(self.threads):
+            shifts = distances(embeddings(self._network, faces, sound), self.shifts)
         return agreement(shifts, only_sound_there=True)
 
     @cached_property
@@ -78,6 +83,16 @@ class LipSync:
         network = SyncNet().eval()
         load_state(network, self.file)
         return network
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def lip_sync(folder: Path | None) -> LipSync:

@@ -7,6 +7,7 @@ of github.com/deepinsight/insightface); None where nobody's was found.
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,9 +59,14 @@ class WeightFile:
         return next((path for path in paths if path.is_file()), None)
 
     def required(self, folder: Path | None, what: str) -> Path:
-        """Where it lies; `what` needs it. Raises UsageError that says which file to get, and from where."""
+        """Where it lies; `what` needs it. Raises UsageError that says which file to get, and from where; warns of a file
+        that has the name and not the bytes."""
         path = self.find(folder)
         if path is not None:
+            if not (state := self.state(folder)).startswith("present"):
+                warnings.warn(
+                    f"{path} is not the published {self.name} ({state}): {what} goes by another", stacklevel=2
+                )
             return path
         size = "size unknown" if self.num_bytes is None else f"{self.num_bytes:,} bytes"
         there = f"is not in {folder}" if folder is not None else "has no folder to be in"

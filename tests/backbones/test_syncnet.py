@@ -12,6 +12,8 @@ from hallo3_lightning.backbones.syncnet import Embeddings, SyncNet, agreement, d
 from hallo3_lightning.backbones.weight_files import SYNCNET
 from hallo3_lightning.errors import UsageError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
+
 FRAMES = 28
 
 
@@ -100,6 +102,21 @@ def test_sound_that_comes_late_or_early_is_noticed(lips):
         found = pickle.loads(pickle.dumps(lips)).offset(frames[6 : 6 + FRAMES], heard, boxes)
         assert found.frames == early
         assert found.confidence > 0.1
+
+
+def test_the_threads_around_it_change_nothing(lips):
+    frames, sound = talk(np.linspace(11, 18, 12))
+    boxes = np.tile([30.0, 15.0, 50.0, 37.0], (12, 1))
+    before = torch.get_num_threads()
+    confidences = set()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            confidences.add(lips.offset(frames, sound, boxes).confidence)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(confidences) == 1
 
 
 def test_too_few_frames_are_refused(lips):
