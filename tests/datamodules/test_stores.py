@@ -1,8 +1,12 @@
+import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +19,8 @@ from datamodules.index import INDEX_FILE, build_index, build_remote_index, open_
 from datamodules.shard_cache import CachedStore, cached_name
 from datamodules.stores import FsspecStore, LocalStore, Range, Stat, checked_url, coalesced, is_url
 from hallo3_lightning.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
 
 RANGES = st.lists(
     st.builds(Range, st.sampled_from(["a.tar", "b.tar"]), st.integers(0, 4000), st.integers(0, 300)), max_size=12
@@ -294,7 +300,7 @@ def test_what_a_killed_process_left_in_the_cache_makes_room(folder, server, tmp_
 
 def _reads_through_a_cache(url, folder, results):
     cache = CachedStore(FsspecStore(url), folder, 5500)  # room for one of the two
-    for start in range(20):
+    for start in range(6):
         for name in ("a.tar", "b.tar"):
             results.put((name, start, cache.read([Range(name, start, 10)])[0]))
 
@@ -307,7 +313,7 @@ def test_processes_share_a_cache_that_is_too_small_for_them(folder, server, tmp_
     ]
     for reader in readers:
         reader.start()
-    read = [results.get(timeout=30) for _ in range(3 * 40)]
+    read = [results.get(timeout=30) for _ in range(3 * 12)]
     for reader in readers:
         reader.join(20)
         assert reader.exitcode == 0
@@ -356,3 +362,21 @@ def test_url_without_shards_says_so(shards):
     (shards / "three").mkdir()
     with serving(shards) as server, pytest.raises(UsageError, match=r"lists no \.tar shards"):
         build_remote_index(f"{server.url}/three", shards / "made.wdx")
+
+
+def test_hugging_face_data_set_is_read_by_exact_ranges(shards):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests/datamodules/hub_server.py"), str(shards)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["equal"]
+    assert said["digests"][0] == said["digests"][1]
+    assert said["names"] == ["a.tar", "b.tar", INDEX_FILE]
+    assert int(said["tag"], 16) == (shards / "one" / "a.tar").stat().st_size
+    index = open_index(shards / "one")
+    spans = [
+        int(last) - int(first) + 1 for first, last in (r.removeprefix("bytes=").split("-") for r in said["ranges"])
+    ]
+    assert spans[0] == (shards / "one" / INDEX_FILE).stat().st_size
+    assert sum(spans[1:]) < index.shard_bytes, "nothing is read ahead"
