@@ -144,9 +144,10 @@ class Clips(Dataset[Batch]):
         if isinstance(members, BadSample):
             return members
         try:
-            sample = decode(members, takes.samples.key(ask.number), takes.samples.shard(ask.number))
+            samples, wanted = takes.samples, takes.form.fields
+            sample = decode(members, samples.key(ask.number), samples.shard(ask.number), sound="waveform" in wanted)
             check(sample, takes)
-            return self.clip(_only(sample, takes.form.fields), takes, ask)
+            return self.clip(_only(sample, wanted), takes, ask)
         except BadSample as error:
             return error
 
