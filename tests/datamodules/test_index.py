@@ -31,6 +31,7 @@ from datamodules.index_file import (
 )
 from datamodules.scan import Problem
 from datamodules.shards import BadSample, encode, write_shard
+from datamodules.stores import LocalStore
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
@@ -135,6 +136,13 @@ def test_shard_that_was_only_touched_keeps_the_index(tmp_path, samples):
     later(tmp_path / "a.tar")
     open_index(tmp_path)
     assert (tmp_path / INDEX_FILE).stat().st_mtime_ns == saved_ns
+
+
+def test_opening_reads_no_shard(tmp_path, monkeypatch):
+    write_tar(tmp_path / "a.tar", tiny_sample("x"))
+    open_index(tmp_path)
+    monkeypatch.delattr(LocalStore, "read")
+    assert open_index(tmp_path).key(0) == "x"
 
 
 def later(path):

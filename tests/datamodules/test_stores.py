@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from range_server import serving
 from tars import sample, write_tar
@@ -53,6 +53,8 @@ def cut(folder, wanted):
 
 
 @given(ranges=RANGES, gap=st.integers(0, 500))
+@example(ranges=[Range("a.tar", 0, 10), Range("a.tar", 15, 10)], gap=5)
+@example(ranges=[Range("a.tar", 0, 10), Range("a.tar", 16, 10)], gap=5)
 def test_merged_ranges_cover_each_and_nothing_far_from_any(ranges, gap):
     merged = coalesced(ranges, gap)
     assert sorted(number for _, covered in merged for number in covered) == list(range(len(ranges)))
