@@ -96,13 +96,18 @@ def test_several_requests_are_in_flight_but_no_more_than_eight(folder):
 
 
 def test_few_files_stay_open_and_a_reader_keeps_its_own(folder):
-    store = LocalStore(folder, open_files=1)
+    for number in range(9):
+        (folder / f"{number}.tar").write_bytes(b"%d" % number * 50)
+    store = LocalStore(folder, open_files=2)
     held = store._file("a.tar")
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    for _ in range(5):
-        assert store.read([Range("b.tar", 1, 2), Range("a.tar", 1, 2)])[1] == cut(folder, Range("a.tar", 1, 2))
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
+    for _ in range(2):
+        for number in range(9):
+            assert store.read([Range(f"{number}.tar", 3, 2)]) == [b"%d" % number * 2]
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208
     assert os.pread(held.number, 2, 1) == cut(folder, Range("a.tar", 1, 2))
+    again = store._file("8.tar")
+    assert store._file("8.tar") is again
 
 
 def test_threads_share_a_local_store(folder):
