@@ -18,6 +18,7 @@ from datamodules import stores
 from datamodules.index import INDEX_FILE, build_index, build_remote_index, open_index
 from datamodules.shard_cache import CachedStore, cached_name
 from datamodules.stores import FsspecStore, LocalStore, Range, Stat, checked_url, coalesced, is_url
+from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -387,3 +388,20 @@ def test_hugging_face_data_set_is_read_by_exact_ranges(shards):
     ]
     assert spans[0] == (shards / "one" / INDEX_FILE).stat().st_size
     assert sum(spans[1:]) < index.shard_bytes, "nothing is read ahead"
+
+
+def test_command_indexes_a_url_and_shows_it(shards, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HALLO3_CACHE", str(tmp_path / "cache"))
+    with serving(shards) as server:
+        made = shards / "two" / INDEX_FILE
+        made.unlink()
+        assert main(["index", f"{server.url}/two", "--workers", "1", "--out", str(made)]) == 0
+        assert f"put it beside the shards, as {server.url}/two/{INDEX_FILE}" in capsys.readouterr().out
+        assert main(["show", f"{server.url}/two"]) == 0
+        assert "5 in 2 shards" in capsys.readouterr().out
+        url = server.url
+    for typed in (["index", f"{url}/two"], ["index", f"{url}/nothing"], ["show", f"{url}/two"]):
+        assert main(typed) == 2
+        said = capsys.readouterr().err
+        assert url in said
+        assert said.count("\n") == 1
