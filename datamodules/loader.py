@@ -1,7 +1,7 @@
 """From positions in the global order to batches: which clip stands at a position, and who reads which."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -212,17 +212,18 @@ class HeldOutClips(Clips):
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """The positions of one rank's micro-batches, from `start` on and without end."""
+    """The positions of one rank's micro-batches without end, from where `start` says when reading begins."""
 
-    def __init__(self, start: int, rank: int, world: int, batch_size: int) -> None:
+    def __init__(self, start: Callable[[], int], rank: int, world: int, batch_size: int) -> None:
         self.start = start
         self.rank = rank
         self.world = world
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
+        start = self.start()
         for step in itertools.count():
-            yield list(positions_of(step, self.start, self.rank, self.world, self.batch_size))
+            yield list(positions_of(step, start, self.rank, self.world, self.batch_size))
 
     def __len__(self) -> int:
         return ENDLESS

@@ -196,7 +196,7 @@ class TalkingHead(LightningDataModule):
         self._step = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(
             self._training(),
-            batch_sampler=GlobalBatches(self.samples_seen, rank, world, self.batch_size),
+            batch_sampler=GlobalBatches(lambda: self._trained_to, rank, world, self.batch_size),
             num_workers=self.num_workers,
             collate_fn=joined,
             pin_memory=torch.cuda.is_available(),

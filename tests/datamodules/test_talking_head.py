@@ -52,7 +52,7 @@ def same(one, other) -> bool:
 def test_every_take_once_an_epoch_whatever_the_number_of_ranks(heads):
     sample_at = ShardShuffle(data(heads).train_index.samples_per_shard, seed=0)
     for world in (1, 2, 4):
-        streams = [iter(GlobalBatches(0, rank, world, 3)) for rank in range(world)]
+        streams = [iter(GlobalBatches(lambda: 0, rank, world, 3)) for rank in range(world)]
         positions = [p for _ in range(40 // world) for stream in streams for p in next(stream)]
         epoch = [sample_at(p) for p in positions[TAKES : 2 * TAKES]]
         assert sorted(epoch) == list(range(TAKES))
@@ -211,6 +211,7 @@ class Counting(LightningModule):
 def trainer(folder, steps: int, accumulate: int = 1, **options) -> Trainer:
     return Trainer(
         accelerator="cpu",
+        max_epochs=-1,
         max_steps=steps,
         accumulate_grad_batches=accumulate,
         default_root_dir=folder,
@@ -247,6 +248,16 @@ def test_lightning_resumes_at_the_next_step(heads, tmp_path, first, second, save
     assert len(resumed.trained) == 9 - (5 + (at + 1) // (6 * accumulate))
     assert module.samples_seen == 9 * clips * accumulate
     torch.testing.assert_close(resumed.weight, unbroken.weight, rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_in_epochs_goes_on_where_the_last_one_ended(heads, tmp_path, workers):
+    endless, in_epochs = Counting(), Counting()
+    trainer(tmp_path, 9, 2, val_check_interval=4).fit(endless, datamodule=data(heads))
+    limited = trainer(tmp_path, 9, 2, val_check_interval=4, limit_train_batches=4)
+    limited.fit(in_epochs, datamodule=data(heads, num_workers=workers))
+    assert in_epochs.trained == endless.trained
 
 
 @pytest.mark.filterwarnings("ignore")
