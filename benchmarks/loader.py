@@ -4,11 +4,12 @@ import argparse
 import itertools
 import json
 import random
+import statistics
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.clip import cut
+from datamodules.index import open_index
+from datamodules.index_file import INDEX_FILE, Contents, Shard, save
 from datamodules.order import Mixture, ShardShuffle
 from datamodules.shards import Sample, decode, write_shard
 from datamodules.synthetic.take import make_take
@@ -26,7 +29,7 @@ from datamodules.talking_head import TalkingHead
 from hallo3_lightning.batch import Batch, joined
 from hallo3_lightning.geometry import latent_frames
 
-BATCH, CLIP_FRAMES, LEADING, STARTS = 16, 17, 8, 12
+BATCH, CLIP_FRAMES, LEADING, STARTS, WARM_UP = 16, 17, 8, 12, 640
 NEEDED = (
     "json",
     "video.npy",
@@ -44,22 +47,27 @@ Read = Callable[[], int]
 
 @dataclass
 class Reader:
-    """One way to read: `start` opens it and gives the reading of one batch; the best round counts."""
+    """One way to read, warmed up, and what each round of reading took: samples/s and CPU ms a sample."""
 
-    start: Callable[[Path], Read]
-    samples_per_s: float = 0.0
-    cpu_ms: float = float("inf")
-    resident_mb: float = 0.0
+    read: Read
+    held_mb: float
+    rates: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
-    def measure(self, shards: Path, batches: int) -> None:
-        """One round, after the first batch."""
-        read = self.start(shards)
-        read()
+    @classmethod
+    def started(cls, start: Callable[[Path], Read], shards: Path) -> "Reader":
+        """Behind WARM_UP samples, so that a buffer that is still being filled costs nobody time."""
+        before = resident_mb()
+        read = start(shards)
+        _ = [read() for _ in range(WARM_UP // BATCH)]
+        return cls(read, resident_mb() - before)
+
+    def measure(self, samples: int) -> None:
+        """One round."""
         wall, cpu = time.perf_counter(), time.process_time()
-        samples = sum(read() for _ in range(batches))
-        self.samples_per_s = max(self.samples_per_s, samples / (time.perf_counter() - wall))
-        self.cpu_ms = min(self.cpu_ms, 1000 * (time.process_time() - cpu) / samples)
-        self.resident_mb = max(self.resident_mb, resident_mb())
+        count = sum(self.read() for _ in range(samples // BATCH))
+        self.rates.append(count / (time.perf_counter() - wall))
+        self.cpu_ms.append(1000 * (time.process_time() - cpu) / count)
 
 
 def raw_tar(shards: Path) -> Read:
@@ -171,47 +179,89 @@ def order_us() -> dict[str, float]:
     return costs
 
 
+def million(folder: Path) -> Path:
+    """A folder with an index of 10^6 samples of 6 members in 1000 shards, which are holes of that size."""
+    rows, per_shard, members = (
+        10**6,
+        1000,
+        ("face_embedding.npy", "json", "latents.safetensors", "txt", "video.npy", "wav"),
+    )
+    shards = tuple(Shard(f"{number:04d}.tar", per_shard * 4096, "0" * 32, per_shard) for number in range(1000))
+    for shard in shards:
+        with (folder / shard.name).open("wb") as file:
+            file.truncate(shard.bytes)
+    offsets = (np.arange(rows) % per_shard)[:, None] * 4096 + np.arange(6) * 512
+    table = np.stack([offsets, np.full((rows, 6), 512)], axis=-1)
+    keys = np.frombuffer(b"".join(b"%010d" % number for number in range(rows)), np.uint8)
+    save(folder / INDEX_FILE, Contents(shards, members, table, np.arange(rows + 1) * 10, keys, (), "0" * 16))
+    return folder
+
+
+def opening_s(folder: Path) -> float:
+    """Seconds to open it."""
+    begin = time.perf_counter()
+    open_index(folder)
+    return time.perf_counter() - begin
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the headline figure there")
     parser.add_argument("--samples", type=int, default=400, help="samples in the shards (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of every reader in turn (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of every reader in turn (%(default)s)")
     parser.add_argument("--steady", type=int, default=5000, help="samples read to see memory grow (%(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    readers = {
-        "raw tar": Reader(raw_tar),
-        "hallo3_lightning": Reader(ours),
-        "webdataset": Reader(theirs),
-        "webdataset, select_files": Reader(theirs_selected),
-    }
     with tempfile.TemporaryDirectory() as folder:
-        size = write_shards(Path(folder), arguments.samples)
-        grown = growth_mb(Path(folder), arguments.steady)
+        shards = Path(folder) / "shards"
+        shards.mkdir()
+        size = write_shards(shards, arguments.samples)
+        grown, opened_s = growth_mb(shards, arguments.steady), opening_s(million(Path(folder)))
+        readers = {name: Reader.started(start, shards) for name, start in READERS.items()}
         for _ in range(arguments.rounds):
             for reader in readers.values():
-                reader.measure(Path(folder), batches=arguments.samples // BATCH)
-    say(readers, size, grown, arguments)
+                reader.measure(arguments.samples)
+    say(readers, size, grown, opened_s, arguments)
 
 
-def say(readers: dict[str, Reader], size: int, grown: float, arguments: argparse.Namespace) -> None:
+READERS = {
+    "raw tar": raw_tar,
+    "hallo3_lightning": ours,
+    "webdataset": theirs,
+    "webdataset, select_files": theirs_selected,
+}
+
+
+def ratio(one: Reader, other: Reader) -> float:
+    """Of samples/s, the median over rounds: in each, one read right behind the other."""
+    return statistics.median(a / b for a, b in zip(one.rates, other.rates, strict=True))
+
+
+def say(readers: dict[str, Reader], size: int, grown: float, opened_s: float, arguments: argparse.Namespace) -> None:
     """The table, and the figures as JSON."""
-    rates = {name: reader.samples_per_s for name, reader in readers.items()}
     title = f"Training clips from samples of {size // 1000} kB, 0 workers; ratio: samples/s / webdataset's samples/s"
-    table = Table("reader", "samples/s", "CPU ms/sample", "MB resident", "ratio", title=title)
+    table = Table("reader", "samples/s", "CPU ms/sample", "MB held", "ratio", title=title)
     for name, reader in readers.items():
-        cells = (reader.samples_per_s, reader.cpu_ms, reader.resident_mb, rates[name] / rates["webdataset"])
-        table.add_row(name, *(f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0, 2), strict=True)))
+        cells = (statistics.median(reader.rates), statistics.median(reader.cpu_ms), reader.held_mb)
+        shown = [f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0), strict=True)]
+        table.add_row(name, *shown, f"{ratio(reader, readers['webdataset']):.2f}")
     console = Console()
     console.print(table)
     console.print(f"memory over {arguments.steady} samples: {grown:+.1f} MB")
+    console.print(f"index of 10^6 samples opened in {opened_s:.2f} s")
     costs = order_us()
     console.print(
-        "order of 10 M samples, us a position: " + ", ".join(f"{cost:.1f} {name}" for name, cost in costs.items())
+        f"order of 10 M samples, us a position: {', '.join(f'{cost:.1f} {name}' for name, cost in costs.items())}"
     )
     if arguments.json:
-        ratio = rates["hallo3_lightning"] / rates["webdataset"]
-        figures = {"ratio": ratio, "samples_per_s": rates, "grown_mb": grown, "order_us": costs}
+        figures = {
+            "ratio": ratio(readers["hallo3_lightning"], readers["webdataset"]),
+            "samples_per_s": {name: statistics.median(reader.rates) for name, reader in readers.items()},
+            "cpu_ms": {name: statistics.median(reader.cpu_ms) for name, reader in readers.items()},
+            "grown_mb": grown,
+            "opened_s": opened_s,
+            "order_us": costs,
+        }
         arguments.json.write_text(json.dumps(figures, indent=2))
 
 
