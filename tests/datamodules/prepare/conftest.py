@@ -45,6 +45,8 @@ def videos(tmp_path_factory) -> Path:
     write(folder / "crowd.mp4", *take(9))
     (folder / "broken.mp4").write_text("this is no video")
     (folder / "broken.txt").write_text("a caption")
+    (folder / "zero.mp4").touch()
+    (folder / "zero.txt").write_text("a caption")
     write_faces(folder)
     return folder
 

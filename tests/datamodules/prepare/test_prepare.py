@@ -88,6 +88,7 @@ def test_each_take_has_its_verdict_in_order_of_the_videos(made):
         ("silent.mp4", 0, FRAMES, "silent", "-inf dBFS"),
         ("tiny.mp4", 0, 0, "too small", "8x8 enlarged 3.00 times"),
         ("unnamed.mp4", 0, 0, "no caption", ""),
+        ("zero.mp4", 0, 0, "undecodable", "it points to before its beginning"),
     ]
 
 
