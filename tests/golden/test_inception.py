@@ -57,7 +57,8 @@ def test_features_and_their_distance(record, taps, name):
     theirs_a, theirs_b, distance = RECORDED[name]
     assert error(a, record.tensors[theirs_a]) <= TOLERANCE
     assert error(b, record.tensors[theirs_b]) <= TOLERANCE
-    assert frechet(a, b) == pytest.approx(record.facts["results"][distance], rel=FID_TOLERANCE)
+    if distance in record.facts["results"]:  # the slim set has one picture a side, which have no distance
+        assert frechet(a, b) == pytest.approx(record.facts["results"][distance], rel=FID_TOLERANCE)
 
 
 def test_taps(record, network, taps):
