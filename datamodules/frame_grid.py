@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from hallo3_lightning.geometry import FPS
+from datamodules.video_fault import VideoFault
+from hallo3_lightning.geometry import FPS, seconds
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class FrameGrid:
     """[F] int64, not decreasing: time stamp of the file's frame that is output frame k."""
     keys: tuple[Stamp, ...]
     """Where decoding can begin, in the order of decoding."""
-    num_sources: int
-    """Frames that the file shows."""
+    times: tuple[int, ...]
+    """Time stamps of the frames that the file shows, in the order shown."""
     time_base: Fraction
     """Seconds a unit."""
     units: int
@@ -57,31 +58,32 @@ class FrameGrid:
         return (nearest,) if nearest is self.keys[0] else (nearest, self.keys[0])
 
 
-def frame_grid(stamps: Sequence[Stamp], time_base: Fraction) -> FrameGrid | None:
-    """The grid of a track whose packets these are, in the order of decoding; None when it shows nothing.
+def frame_grid(stamps: Sequence[Stamp], time_base: Fraction) -> FrameGrid:
+    """The grid of a track whose packets these are, in the order of decoding.
 
     Frame k of the grid stands for the 1/25 s around k/25 s after the first frame: it is the last frame of the file whose
     time is less than (k + 1/2)/25 s. So it is at most half a frame early, and as late as the file's frames are long;
     30 fps loses every sixth frame, 24 fps shows every 24th twice, 50 fps keeps every other, and a picture that stands
     still for a second of variable rate stands still. Arithmetic is exact, whatever the time base.
+    Raises VideoFault for a track that shows nothing, or for longer than MAX_FRAMES.
     """
     first_key = next((i for i, stamp in enumerate(stamps) if stamp.is_key), None)
     if first_key is None:
-        return None
+        raise VideoFault("no frames", "its video track holds no frame that can be decoded without another")
     decodable = [stamp for stamp in stamps[first_key:] if stamp.time >= stamps[first_key].time]
     visible = sorted({stamp.time: stamp for stamp in decodable if not stamp.is_hidden}.items())
     if not visible:
-        return None
+        raise VideoFault("no frames", "its edit list shows no frame")
     times = [time for time, _ in visible]
     units = times[-1] - times[0] + _last_duration(times, visible[-1][1].duration, time_base)
     half = time_base.denominator
     sources = [(2 * FPS * time_base.numerator * (time - times[0]) + half) // (2 * half) for time in times]
     frames = max(1, -((half - 2 * FPS * time_base.numerator * units) // (2 * half)))
     if frames > MAX_FRAMES:
-        return FrameGrid(np.zeros(1, np.int64), (), len(times), time_base, units)
+        raise VideoFault("too long", f"it says it lasts longer than {seconds(MAX_FRAMES):.0f} s; cut it into parts")
     last_shown = np.searchsorted(np.asarray(sources), np.arange(frames), side="right") - 1
     keys = tuple(stamp for stamp in decodable if stamp.is_key)
-    return FrameGrid(np.asarray(times, np.int64)[last_shown], keys, len(times), time_base, units)
+    return FrameGrid(np.asarray(times, np.int64)[last_shown], keys, tuple(times), time_base, units)
 
 
 MAX_FRAMES = 4 * 3600 * FPS

@@ -1,20 +1,38 @@
 """Where every member of every sample lies: tars are walked once, then read by byte range."""
 
 import os
+import tempfile
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules.index_file import INDEX_FILE, Buffer, Contents, NotAnIndex, check, mapped, packed, parsed, save
+from datamodules.index_file import (
+    INDEX_FILE,
+    Buffer,
+    Contents,
+    NotAnIndex,
+    check,
+    mapped,
+    packed,
+    parsed,
+    problems_of,
+    save,
+)
 from datamodules.indexing import build
-from datamodules.scan import Problem, content_digest
+from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
+from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
-from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_url
-from hallo3_lightning.errors import UsageError
+from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
+from hallo3_lightning.errors import UsageError, unknown
 
 TAR = ".tar"
+_CHUNK = 1 << 24
+_NAMED = 12
+"""Keys that are named where one is not found."""
+
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -28,8 +46,8 @@ class Index:
         """source: the index file, checked before, or what would stand in it."""
         self.store = store
         self._source = source
-        buffer: Buffer = mapped(source) if isinstance(source, Path) else source
-        self._contents: Contents = parsed(buffer)
+        self._buffer: Buffer = mapped(source) if isinstance(source, Path) else source
+        self._contents: Contents = parsed(self._buffer)
         self.samples_per_shard = np.array([shard.samples for shard in self._contents.shards], np.int64)
         """[S], shards in order of name."""
         self._shard_ends = np.cumsum(self.samples_per_shard)
@@ -70,10 +88,10 @@ class Index:
         """Bytes of all shards."""
         return sum(shard.bytes for shard in self._contents.shards)
 
-    @property
+    @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """What was left out, and why."""
-        return self._contents.problems
+        return problems_of(self._buffer)
 
     @property
     def verified(self) -> bool:
@@ -103,6 +121,23 @@ class Index:
         lengths = self._contents.table[self._checked(number), :, 1]
         return {name: int(size) for name, size in zip(self._contents.members, lengths, strict=True) if size >= 0}
 
+    def number(self, key: str) -> int:
+        """The sample of a key; raises UsageError where there is none."""
+        wanted, keys, ends = key.encode(errors="replace"), self._contents.keys.tobytes(), self._contents.key_ends
+        place = keys.find(wanted)
+        while place >= 0:
+            number = int(np.searchsorted(ends, place, side="left"))
+            if number < len(self) and ends[number] == place and ends[number + 1] - place == len(wanted):
+                return number
+            place = keys.find(wanted, place + 1)
+        raise unknown("sample", key, [self.key(number) for number in range(min(len(self), _NAMED))], self.name)
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Of each member: how many samples have it, and its bytes in all of them."""
+        sizes = self._contents.table[:, :, 1]
+        counts, bytes_ = (sizes >= 0).sum(0).tolist(), np.where(sizes >= 0, sizes, 0).sum(0).tolist()
+        return dict(zip(self.member_names, zip(counts, bytes_, strict=True), strict=True))
+
     def read_members(self, number: int, names: Collection[str] | None = None) -> dict[str, bytes]:
         """The bytes of its members of those names that it has; by default of all that are ever decoded.
 
@@ -131,13 +166,17 @@ class Index:
         return number
 
 
-def open_index(place: str | Path, *, strict: bool = False) -> Index:
+def open_index(
+    place: str | Path, *, strict: bool = False, cache: Path | None = None, cache_gb: float | None = None
+) -> Index:
     """The index of a folder of tars, or of an allowed URL that has an index.wdx beside its shards.
 
     A folder without an index, or with one older than a shard, is indexed, and the index saved there if we may write.
-    strict: raise BadSample for the first sample that had to be left out. Raises UsageError for a place without shards.
+    strict: raise BadSample for the first sample that had to be left out. cache: folder for what is copied from a URL,
+    by default shard_cache.cache_folder(); cache_gb: keep so much of whole shards there, which is for a single node; by
+    default only ranges are read. Raises UsageError for a place without shards, OSError for one that does not answer.
     """
-    index = _open_url(str(place)) if is_url(place) else _open_folder(Path(place))
+    index = _open_url(str(place), cache or cache_folder(), cache_gb) if is_url(place) else _open_folder(Path(place))
     if strict and index.problems:
         first = index.problems[0]
         message = (
@@ -153,6 +192,9 @@ def open_index(place: str | Path, *, strict: bool = False) -> Index:
 def shards_of(folder: Path) -> list[str]:
     """Names of the tars of a folder, sorted; raises UsageError when there are none."""
     names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
+    for name in names:
+        if UNPRINTABLE.search(name):
+            raise UsageError(f"{folder} has a shard named {printable(name)}; rename it without control characters")
     if names:
         return names
     if folder.name.endswith(COMPRESSED) or any(any(folder.glob(f"*{end}")) for end in COMPRESSED):
@@ -164,11 +206,9 @@ def shards_of(folder: Path) -> list[str]:
 def saved_index(folder: Path) -> Index | None:
     """The index in a folder; None if it is not there, damaged, of another version, or not of these shards."""
     path, store = folder / INDEX_FILE, LocalStore(folder)
-    try:
-        check(mapped(path))  # of its own: what was checked need not stay in memory
-        index = Index(store, path)
-    except (OSError, NotAnIndex):
+    if not _is_whole(path):
         return None
+    index = Index(store, path)
     return index if _fits(index, store, path) else None
 
 
@@ -202,15 +242,49 @@ def _open_folder(folder: Path) -> Index:
     return saved_index(folder) or build_index(folder)
 
 
-def _open_url(url: str) -> Index:
+def _open_url(url: str, cache: Path, cache_gb: float | None) -> Index:
     store = FsspecStore(url)
-    size = store.stat(INDEX_FILE).size
-    whole = store.read([Range(INDEX_FILE, 0, size)])[0]
     try:
-        check(whole)
-    except NotAnIndex as error:
-        raise UsageError(f"{url}/{INDEX_FILE}: {error}; index the shards and upload the index again") from error
-    return Index(store, whole)
+        stat = store.stat(INDEX_FILE)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{url} has no {INDEX_FILE}; make one with: hallo3 index, where the shards are or with their URL, and put it "
+            "beside them"
+        ) from error
+    path = cache / "indexes" / f"{cached_name(store.place, INDEX_FILE, stat)}.wdx"
+    if not _is_whole(path):
+        _fetch(store, stat.size, path)
+    sizes = {shard.name: shard.bytes for shard in parsed(mapped(path)).shards}
+    for name in sizes:
+        if not is_plain_name(name):
+            raise UsageError(f"{url}/{INDEX_FILE} names a shard {name!r}; use letters, digits, '.', '-', '_'")
+    ranges = FsspecStore(url, sizes)
+    return Index(ranges if cache_gb is None else CachedStore(ranges, cache / "shards", int(cache_gb * 1e9)), path)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        check(mapped(path))
+    except (OSError, NotAnIndex):
+        return False
+    return True
+
+
+def _fetch(store: Store, size: int, path: Path) -> None:
+    """Copy the index of a URL here, so that all processes of this machine map one file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetched-") as folder:
+        fetched = Path(folder) / INDEX_FILE
+        with fetched.open("wb") as file:
+            for offset in range(0, size, _CHUNK):
+                file.write(store.read([Range(INDEX_FILE, offset, min(_CHUNK, size - offset))])[0])
+        try:
+            check(mapped(fetched))
+        except NotAnIndex as error:
+            raise UsageError(
+                f"{store.place}/{INDEX_FILE} cannot be used: {error}; index the shards again, and upload the index"
+            ) from error
+        fetched.replace(path)
 
 
 def _fits(index: Index, store: LocalStore, path: Path) -> bool:

@@ -2,24 +2,25 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.index_file import MOST_MEMBERS, Contents, Shard
+from datamodules.processes import spread
 from datamodules.scan import Extent, Problem, Scanned, content_digest, scan
 from datamodules.shards import DECODERS, BadSample, Sample, decode
 from datamodules.stores import LocalStore, Range, Store
 
 FRAMES_AT_ONCE = 32
+
+QUIET = 8
+"""So few shards are indexed without showing progress."""
 
 MOST_PROBLEMS = 200_000
 """Problems that an index lists; what is left out past it is only counted."""
@@ -54,12 +55,14 @@ def build(
     work = partial(_part, store, verify, digest)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     parts = []
-    with Progress(*columns, transient=True, disable=workers == 1 and not verify) as progress:
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not verify and len(shards) < QUIET
+    ) as progress:
         task = progress.add_task("verifying shards" if verify else "indexing shards", total=len(shards))
-        for part in _mapped(work, shards, min(workers, len(shards))):
+        for part in spread(work, shards, max(min(workers, len(shards)), 1)):
             parts.append(part)
             progress.advance(task)
-    return joined(parts, verified=verify)
+    return joined(sorted(parts, key=lambda part: part.shard.name), verified=verify)
 
 
 def joined(parts: Sequence[Part], verified: bool = False) -> Contents:
@@ -128,8 +131,6 @@ def _fault_when_decoded(store: Store, shard: str, key: str, extents: dict[str, E
         _decode_all(decode(dict(zip(names, payloads, strict=True)), key, shard))
     except BadSample as error:
         return f"{error.reason}: {error.member}" if error.member else error.reason
-    except MemoryError:  # an array that claims more than there is
-        return "undecodable member: larger than memory"
     return ""
 
 
@@ -164,26 +165,3 @@ def _listed(problems: list[Problem]) -> tuple[Problem, ...]:
     if len(problems) <= MOST_PROBLEMS:
         return tuple(problems)
     return (*problems[:MOST_PROBLEMS], Problem("", "", f"{len(problems) - MOST_PROBLEMS} more problems, not listed"))
-
-
-def _mapped(work: Callable[[str], Part], shards: Sequence[str], workers: int) -> Iterator[Part]:
-    """The parts in the order of the shards."""
-    if workers <= 1:
-        yield from map(work, shards)
-        return
-    # spawned: a forked child would inherit locks that threads of this process hold at that moment
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
-        yield from pool.map(work, shards)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,9 +1,9 @@
 """From positions in the global order to batches: which clip stands at a position, and who reads which."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.randomness import drawn
 
 ENDLESS = 10**9
-"""Length given for a stream that never ends: Lightning skips a batch on resume for a loader without a length."""
+"""Length given for a stream that never ends: Lightning fetches one batch more than it trains on where there is none."""
 
 ATTEMPTS = 16
 """Samples in a row that may be bad before reading gives up."""
@@ -144,9 +144,10 @@ class Clips(Dataset[Batch]):
         if isinstance(members, BadSample):
             return members
         try:
-            sample = decode(members, takes.samples.key(ask.number), takes.samples.shard(ask.number))
+            samples, wanted = takes.samples, takes.form.fields
+            sample = decode(members, samples.key(ask.number), samples.shard(ask.number), sound="waveform" in wanted)
             check(sample, takes)
-            return self.clip(sample, takes, ask)
+            return self.clip(_only(sample, wanted), takes, ask)
         except BadSample as error:
             return error
 
@@ -158,8 +159,8 @@ class Clips(Dataset[Batch]):
     def _told(self, ask: Wanted, error: BadSample) -> Bad:
         samples = self.sources[ask.source].samples
         shard, key = samples.shard(ask.number), samples.key(ask.number)
-        message = f"{samples.name}: {error}" if error.shard else f"{samples.name}: {shard}: {error}"
-        return Bad(ask.position, ask.attempt, shard, key, error.member, error.reason, message)
+        message = f"{samples.name}/{'' if error.shard else f'{shard}: '}{error}"
+        return Bad(ask.position, ask.attempt, f"{samples.name}/{shard}", key, error.member, error.reason, message)
 
 
 class TrainingClips(Clips):
@@ -211,17 +212,18 @@ class HeldOutClips(Clips):
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """The positions of one rank's micro-batches, from `start` on and without end."""
+    """The positions of one rank's micro-batches without end, from where `start` says when reading begins."""
 
-    def __init__(self, start: int, rank: int, world: int, batch_size: int) -> None:
+    def __init__(self, start: Callable[[], int], rank: int, world: int, batch_size: int) -> None:
         self.start = start
         self.rank = rank
         self.world = world
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
+        start = self.start()
         for step in itertools.count():
-            yield list(positions_of(step, self.start, self.rank, self.world, self.batch_size))
+            yield list(positions_of(step, start, self.rank, self.world, self.batch_size))
 
     def __len__(self) -> int:
         return ENDLESS
@@ -261,6 +263,14 @@ def _members(takes: Takes, numbers: Sequence[int]) -> list[Members | BadSample]:
         if len(numbers) == 1:
             return [error]
         return [found for number in numbers for found in _members(takes, [number])]
+
+
+def _only(sample: Sample, wanted: frozenset[str]) -> Sample:
+    """The sample without what others of its data set lack: clips of a batch have the same fields."""
+    more = fields_of(sample) - wanted
+    absent: dict[str, Any] = dict.fromkeys(more - {"face_box"})
+    facts = {**sample.facts, "face_box": None} if "face_box" in more else sample.facts
+    return replace(sample, facts=facts, **absent) if more else sample
 
 
 def _with_bad(clip: Batch, bad: Sequence[Bad] | None) -> Batch:

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from datamodules.shards import DECODERS, REQUIRED
+from datamodules.shards import DECODERS, REQUIRED, SIGNALS
 from datamodules.stores import Range, Store
 
 Extent = tuple[int, int]
@@ -31,7 +31,7 @@ PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
 GNU_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 PAX_HEADERS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, those that turn the direction of writing, and what stands for bytes that are not UTF-8."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
@@ -116,16 +116,16 @@ def _file_under_key(entry: _Entry, found: Scanned, faults: dict[str, str]) -> st
     key, member = split
     fault = _fault_of(entry, key, member, found)
     if fault:
-        faults.setdefault(_printable(key), fault)
+        faults.setdefault(printable(key), fault)
     else:
         found.samples.setdefault(key, {})[member] = (entry.offset, entry.size)
-    return _printable(key)
+    return printable(key)
 
 
 def _fault_of(entry: _Entry, key: str, member: str, found: Scanned) -> str:
-    name = _printable(member)
+    name = printable(member)
     checks = {
-        "name with control characters, or not UTF-8": _UNPRINTABLE.search(entry.name),
+        "name with control characters, or not UTF-8": UNPRINTABLE.search(entry.name),
         f"name longer than {LONGEST_NAME} characters": len(entry.name) > LONGEST_NAME,
         "name that leaves its folder: absolute, or with '..'": entry.name[0] == "/" or ".." in entry.name.split("/"),
         f"member {name} is a {entry.kind}": entry.kind,
@@ -143,13 +143,17 @@ def _key_and_member(name: str) -> tuple[str, str] | None:
     return (folder + slash + stem, member.lower()) if stem and member else None
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """The name, cut to its limit, with what is not UTF-8 or not to be printed spelt out."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", name[:LONGEST_NAME])
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", name[:LONGEST_NAME])
 
 
 def _lacking(members: Mapping[str, Extent]) -> str:
     fields = {DECODERS[name][0] for name in members if name in DECODERS}
+    if "mp4" in members:  # a video file says of itself what the json would
+        fields.add("facts")
+    if fields and fields <= SIGNALS:  # computed ahead for a sample that lies elsewhere
+        return ""
     return ", ".join(given for name, given in REQUIRED.items() if name not in fields)
 
 
@@ -187,7 +191,7 @@ def _walk(store: Store, shard: str, size: int) -> Iterator[_Entry]:
         data, entry = _entry(headers, header, said, data)
         if entry.offset + entry.size > size or entry.size < 0:
             yield _Entry(entry.name, "file that the shard ends within", 0, 0)
-            raise _Damage(f"truncated: {_printable(entry.name)} claims bytes up to {data} of {size}; copy it again")
+            raise _Damage(f"truncated: {printable(entry.name)} claims bytes up to {data} of {size}; copy it again")
         if header.type != tarfile.DIRTYPE:
             yield entry
         offset, said = data, _Said()

@@ -21,8 +21,9 @@ READS_IN_FLIGHT = 8
 """Ranges asked for at once by one process: hides the latency of a remote store (measured by benchmarks/remote.py)."""
 
 OPEN_FILES = 64
-TRIES = 5
-FIRST_PAUSE_S = 0.2
+TRIES = 8
+FIRST_PAUSE_S = 0.25
+"""Doubled after every try: about half a minute in all."""
 
 _PLAIN_NAME = re.compile(r"[\w@+=,~-][\w.@+=,~-]*", re.ASCII)
 """A file name that means itself in every URL."""
@@ -65,8 +66,8 @@ class Store(Protocol):
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is meant as a URL: scheme:..., or a chain of them."""
-    return isinstance(place, str) and re.match(r"[A-Za-z][\w+.-]*:(//|:|[^\\/])", place) is not None
+    """Whether a place is meant as a URL, allowed or not: whatever begins with a scheme and a colon."""
+    return isinstance(place, str) and re.match(r"[A-Za-z][\w+.-]*:", place) is not None
 
 
 def is_plain_name(name: str) -> bool:
@@ -119,17 +120,18 @@ class LocalStore:
 
     gap = 4096
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_files: int = OPEN_FILES) -> None:
         self.folder = folder
+        self.open_files = open_files
         self.place = str(folder)
         self._open: OrderedDict[str, _Descriptor] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "open_files": self.open_files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def stat(self, name: str) -> Stat:
         """Size of a file; its tag is when it was last written."""
@@ -167,7 +169,7 @@ class LocalStore:
         with self._lock:
             file = self._open.pop(name, None) or _Descriptor(self.folder / name)
             self._open[name] = file
-            if len(self._open) > OPEN_FILES:
+            if len(self._open) > self.open_files:
                 self._open.popitem(last=False)
             return file
 
@@ -177,20 +179,25 @@ class FsspecStore:
 
     gap = 1 << 16
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sizes: Mapping[str, int] | None = None) -> None:
+        """sizes: bytes that each shard had when it was indexed; compared when it is first read."""
         self.place = checked_url(url)
+        self.sizes = dict(sizes or {})
+        # hf:// reads through files, which would read ahead
+        self._exactly = {"cache_type": "none"} if self.place.startswith("hf://") else {}
+        self._compared: set[str] = set()
         self._made: tuple[int, Any] | None = None
-        self._sizes: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"place": self.place}
+        return {"url": self.place, "sizes": self.sizes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["place"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def stat(self, name: str) -> Stat:
         """Size and ETag of a file."""
-        info = _patiently(lambda: self._files().info(self._path(name)), f"{self.place}/{name}")
+        asked = {"expand_info": True} if self.place.startswith("hf://") else {}  # else it tells no tag
+        info = self._patiently(lambda: self._files().info(self._path(name), **asked), f"{self.place}/{name}")
         tags = (info.get(field) for field in ("ETag", "etag", "blob_id", "md5Hash", "LastModified", "Last-Modified"))
         if info.get("size") is None:
             raise UsageError(f"{self.place}/{name}: the server does not say how long it is; serve it as a plain file")
@@ -198,7 +205,7 @@ class FsspecStore:
 
     def names(self) -> list[str]:
         """The plainly named files of the folder, sorted; OSError where the server cannot list it."""
-        found = _patiently(lambda: self._files().ls(self._path(""), detail=False), self.place)
+        found = self._patiently(lambda: self._files().ls(self._path(""), detail=False), self.place)
         names = {path.rstrip("/").rpartition("/")[2] for path in found}
         return sorted(name for name in names if _PLAIN_NAME.fullmatch(name))
 
@@ -215,12 +222,38 @@ class FsspecStore:
     def _get(self, wanted: Range) -> bytes:
         if wanted.size == 0:
             return b""
+        self._compare(wanted.shard)
         path, end = self._path(wanted.shard), wanted.offset + wanted.size
         where = f"{self.place}/{wanted.shard}"
-        payload = _patiently(lambda: self._files().cat_file(path, start=wanted.offset, end=end), where)
+        payload = self._patiently(lambda: self._files().cat_file(path, wanted.offset, end, **self._exactly), where)
         if len(payload) > wanted.size:
             raise UsageError(f"{where}: the server does not serve byte ranges; copy the shards to one that does")
         return _whole(payload, wanted, self.place)
+
+    def _compare(self, name: str) -> None:
+        if name in self._compared or name not in self.sizes:
+            return
+        found = self.stat(name).size
+        if found != self.sizes[name]:
+            raise UsageError(
+                f"{self.place}/{name}: has {found} bytes, its index says {self.sizes[name]}; index the shards again, "
+                "and upload the index"
+            )
+        self._compared.add(name)
+
+    def _patiently(self, ask: Callable[[], Result], what: str) -> Result:
+        """The answer, asked for again after a pause while the fault may pass; OSError when it does not."""
+        passing = _passing_faults(self.place.partition("://")[0])
+        for attempt in range(TRIES):
+            try:
+                return ask()
+            except passing as error:
+                if _stays(error):
+                    raise _told(error, what) from error
+                fault: Exception = error
+            if attempt + 1 < TRIES:  # spread, as all ranks may wait for the same server
+                time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))
+        raise OSError(f"{what}: no answer after {TRIES} tries: {fault!r}; the same command goes on when it is back")
 
     def _path(self, name: str) -> str:
         if name and not _PLAIN_NAME.fullmatch(name):
@@ -259,35 +292,40 @@ def _file_system(scheme: str) -> Any:
         raise UsageError(f"{scheme}:// needs the package {package}; install it with: pip install {package}") from error
 
 
-def _patiently(ask: Callable[[], Result], what: str) -> Result:
-    """The answer, asked for again after a pause while the fault may pass; OSError when it does not."""
+def _passing_faults(scheme: str) -> tuple[type[Exception], ...]:
+    """What is raised for trouble on the way: the packages behind s3:// and gs:// raise OSError."""
+    if scheme == "hf":
+        from huggingface_hub import errors  # HTTPError there is that of its http library, which has changed before
+
+        return (OSError, errors.HTTPError)
     import aiohttp
 
-    for attempt in range(TRIES):
-        try:
-            return ask()
-        except (OSError, aiohttp.ClientError) as error:
-            if _stays(error):
-                raise _told(error, what) from error
-            fault: Exception = error
-        if attempt + 1 < TRIES:
-            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))
-    raise OSError(f"{what}: no answer after {TRIES} tries: {fault!r}; the same command goes on when it is back")
+    return (OSError, aiohttp.ClientError)
 
 
-def _stays(error: BaseException) -> bool:
+def _stays(error: Exception) -> bool:
     """Whether asking again cannot help: not there, or not ours."""
-    cause: BaseException | None = error.__cause__ if isinstance(error, FileNotFoundError) else error
-    status = getattr(cause, "status", None)
-    if isinstance(status, int):
+    status = _status(error)
+    if status is not None:
         return 400 <= status < 500 and status not in (408, 425, 429)
-    return isinstance(error, PermissionError) or (isinstance(error, FileNotFoundError) and cause is None)
+    # what fsspec's http raises for any fault while it asks for a file's size has that fault as its cause
+    return isinstance(error, PermissionError) or (isinstance(error, FileNotFoundError) and error.__cause__ is None)
+
+
+def _status(error: Exception) -> int | None:
+    """What an http server answered, if it did."""
+    cause = (error.__cause__ or error) if isinstance(error, FileNotFoundError) else error
+    told = getattr(cause, "status", None) or getattr(getattr(cause, "response", None), "status_code", None)
+    return told if isinstance(told, int) else None
 
 
 def _told(error: Exception, what: str) -> OSError:
-    if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403):
+    status = _status(error)
+    if isinstance(error, PermissionError) or status in (401, 403):
         return PermissionError(f"{what}: access denied ({error})")
-    return FileNotFoundError(f"{what}: not there ({error})")
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return FileNotFoundError(f"{what}: not there ({error})")
+    return OSError(f"{what}: refused ({error})")
 
 
 def _whole(payload: bytes, wanted: Range, place: str) -> bytes:
@@ -297,13 +335,3 @@ def _whole(payload: bytes, wanted: Range, place: str) -> bytes:
             "it has changed since it was indexed, index it again with: hallo3 index"
         )
     return payload
-
-
-def expect_sizes(store: Store, sizes: Mapping[str, int]) -> None:
-    """Raise UsageError for a shard that is not as long as its index says."""
-    for name, size in sizes.items():
-        found = store.stat(name).size
-        if found != size:
-            raise UsageError(
-                f"{store.place}/{name}: has {found} bytes, its index says {size}; index it again with: hallo3 index"
-            )

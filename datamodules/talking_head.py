@@ -1,5 +1,6 @@
 """TalkingHead: shards of talking heads as Lightning's training, validation and test data."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,12 +12,15 @@ from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from datamodules.bad_samples import BadSamples
+from datamodules.cached import joined as joined_with
 from datamodules.index import Index, open_index
-from datamodules.loader import GlobalBatches, HeldOutClips, Takes, TrainingClips
+from datamodules.loader import GlobalBatches, HeldOutClips, Samples, Takes, TrainingClips
 from datamodules.sources import Order, Source, checked_frames, differ, held_out_takes, training_takes
 from datamodules.stores import is_url
 from hallo3_lightning.batch import Batch, joined
 from hallo3_lightning.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 class TalkingHead(LightningDataModule):
@@ -28,7 +32,7 @@ class TalkingHead(LightningDataModule):
 
     def __init__(
         self,
-        shards: str = "",
+        shards: str,
         clip_frames: int = 17,
         batch_size: int = 16,
         eval_batch_size: int = 16,
@@ -56,8 +60,7 @@ class TalkingHead(LightningDataModule):
             seed: Of the order of samples, the first frame of each clip and its reference frame.
             validation_clips: Only the first so many held-out clips are validated on; all by default.
             test_clips: Only the first so many held-out clips are tested on; all by default.
-            mixture: Data sets to train on instead of `shards`, which then gives the held-out clips alone (without it,
-                the first of the mixture does).
+            mixture: Data sets to train on instead of `shards`, which then gives the held-out clips alone.
             window: Shards whose samples are shuffled together; 0 shuffles all. A small one reads few shards at a time.
             mix_unit: Clips in a row that come from one source of the mixture; where clips of the sources differ in
                 length or size, a multiple of batch_size.
@@ -110,15 +113,25 @@ class TalkingHead(LightningDataModule):
 
     @cached_property
     def held_out_index(self) -> Index:
-        return self._opened(self._held_out_place, "held_out")
+        return self._opened(self.shards, "held_out")
+
+    @cached_property
+    def train_samples(self) -> tuple[Samples, ...]:
+        """The indexes with what was computed ahead for them."""
+        return joined_with(self.train_indexes, self.cache, "train", self._clip_frames)
+
+    @cached_property
+    def held_out_samples(self) -> Samples:
+        """The index with what was computed ahead for it, if it was: a mixture's caches may be of other data sets."""
+        return joined_with([self.held_out_index], self.cache, "held_out", [self.clip_frames], every_cache=False)[0]
 
     @cached_property
     def order(self) -> Order:
         """The training order; reads no sample."""
         return Order(
-            samples=self.train_indexes,
+            samples=self.train_samples,
             weights=tuple(source.weight for source in self.sources),
-            frames=tuple(checked_frames(source.clip_frames or self.clip_frames) for source in self.sources),
+            frames=self._clip_frames,
             seed=self.seed,
             window=self.window,
             unit=self.mix_unit,
@@ -133,7 +146,7 @@ class TalkingHead(LightningDataModule):
     def data_fingerprint(self) -> str:
         """Of the bytes of both splits, as `hallo3 synthesize` writes it into dataset.json; "none" for an absent split."""
         train = "+".join(self._digest(source.shards, "train") for source in self.sources)
-        return f"{train}-{self._digest(self._held_out_place, 'held_out')}"
+        return f"{train}-{self._digest(self.shards, 'held_out')}"
 
     @property
     def num_test_clips(self) -> int:
@@ -149,9 +162,12 @@ class TalkingHead(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Index the shards, once a node, before the ranks open them."""
-        for source in self.sources:
-            self._opened(source.shards, "train")
-        self._opened(self._held_out_place, "held_out")
+        places = [(source.shards, "train") for source in self.sources]
+        for index in (self._opened(*place) for place in [*places, (self.shards, "held_out")]):
+            if index.problems:
+                first, count = index.problems[0], len(index.problems)
+                what = f"{first.shard} '{first.key}': {first.reason}"
+                log.warning("%s: %d faults leave samples out (hallo3 index lists them): %s", index.name, count, what)
 
     def setup(self, stage: str) -> None:
         """Read one clip of what the stage needs, so that missing or short takes stop a run before its first step."""
@@ -180,7 +196,7 @@ class TalkingHead(LightningDataModule):
         self._step = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(
             self._training(),
-            batch_sampler=GlobalBatches(self.samples_seen, rank, world, self.batch_size),
+            batch_sampler=GlobalBatches(lambda: self._trained_to, rank, world, self.batch_size),
             num_workers=self.num_workers,
             collate_fn=joined,
             pin_memory=torch.cuda.is_available(),
@@ -255,27 +271,28 @@ class TalkingHead(LightningDataModule):
 
     @cached_property
     def _training_takes(self) -> list[Takes]:
-        return training_takes(self.train_indexes, self.order.frames, self.leading_frames)
+        return training_takes(self.train_samples, self.order.frames, self.leading_frames)
 
     def _training(self) -> TrainingClips:
         return TrainingClips(self._training_takes, self.order.mixture(), self.order.shuffles(), self.seed)
 
     def _held_out(self, frames: int, clips: int | None) -> HeldOutClips:
-        return HeldOutClips(held_out_takes(self.held_out_index, frames), self._count(clips), self.seed)
+        return HeldOutClips(held_out_takes(self.held_out_samples, frames), self._count(clips), self.seed)
 
     def _count(self, clips: int | None) -> int:
         return len(self.held_out_index) if clips is None else min(clips, len(self.held_out_index))
 
     @property
-    def _held_out_place(self) -> str:
-        return self.shards or self.sources[0].shards
+    def _clip_frames(self) -> tuple[int, ...]:
+        """Of the clips of each source."""
+        return tuple(checked_frames(source.clip_frames or self.clip_frames) for source in self.sources)
 
     def _opened(self, place: str, split: str) -> Index:
         if is_url(place):
-            return open_index(f"{place.rstrip('/')}/{split}")
+            return open_index(f"{place.rstrip('/')}/{split}", strict=self.strict)
         if not place or not Path(place).is_dir():
             raise UsageError(f"no shards: {place} is not a folder; make one with: hallo3 synthesize {place}")
-        return open_index(Path(place) / split)
+        return open_index(Path(place) / split, strict=self.strict)
 
     def _digest(self, place: str, split: str) -> str:
         there = is_url(place) or (Path(place) / split).is_dir()

@@ -3,6 +3,7 @@
 The bytes reach FFmpeg through a file object, so nothing in them is ever taken for a path or an address.
 """
 
+import errno
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ from typing import Any, NoReturn
 import av
 from av.container import InputContainer
 
-from datamodules.frame_grid import MAX_FRAMES, FrameGrid, Stamp, frame_grid
-from hallo3_lightning.geometry import seconds
+from datamodules.frame_grid import FrameGrid, Stamp, frame_grid
+from datamodules.video_fault import VideoFault
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """FFmpeg's names. Playlists (hls, dash, concat) and image sequences are not among them: they open other files."""
@@ -30,16 +31,12 @@ CODECS = (
 MAX_PIXELS = 2**25
 """Of a frame, a little more than 8K: a header may claim any size."""
 
+DECODING = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode", "threads": "1"}
+"""Options of every decoder: damage is an error, not a grey smear to learn from. The workers of a loader are as many as
+there are cores, so each decodes in one thread."""
+
 TRUNCATED_S = 0.5
 """A file that says it lasts that much longer than its packets do has lost its end."""
-
-
-class VideoFault(ValueError):
-    """Why a video cannot be read; reason: a fixed phrase, as BadSample has it."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,8 @@ class Contents:
     sound: int | None
     """Number among the tracks of sound."""
     grid: FrameGrid
+    is_dated: bool
+    """Whether every frame has a time of its own. An avi's have not: they follow each other at a steady rate."""
     pixel_aspect: Fraction
     """Width of a pixel over its height, as stored."""
 
@@ -64,20 +63,22 @@ def opened(source: bytes | Path) -> Iterator[InputContainer]:
             av.open(
                 file,
                 "r",
-                # missing time stamps (avi) are worked out by the demuxer
                 container_options={
                     "format_whitelist": CONTAINERS,
                     "codec_whitelist": ",".join(CODECS),
                     "protocol_whitelist": "none",
-                    "fflags": "+genpts",
                 },
-                options={"max_pixels": str(MAX_PIXELS)},
+                options=DECODING,
                 io_open=_refuse,
             ) as container,
         ):
             yield container
     except av.FFmpegError as error:
         raise VideoFault("undecodable video", f"FFmpeg says: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # anything else is the disk's fault, not the file's
+            raise
+        raise VideoFault("undecodable video", "it points to before its beginning") from error
 
 
 def survey(source: bytes | Path) -> Contents:
@@ -85,18 +86,15 @@ def survey(source: bytes | Path) -> Contents:
     with opened(source) as container:
         video = _to_show(container)
         sound = next((stream for stream in container.streams.audio if _known(stream)), None)
-        packets = _read(container, [video] if sound is None else [video, sound])
+        is_dated = container.format.name != "avi"
+        packets = _read(container, [video] if sound is None else [video, sound], is_dated)
         if not packets.stamps or video.time_base is None:
             raise VideoFault("no frames", "its video track holds no frame")
         grid = frame_grid(packets.stamps, video.time_base)
-        if grid is None:
-            raise VideoFault("no frames", "its video track holds no frame that can be decoded without another")
-        if len(grid.shown) > MAX_FRAMES:
-            raise VideoFault("too long", f"it says it lasts longer than {seconds(MAX_FRAMES):.0f} s; cut it into parts")
         _refuse_truncated(container, video, packets)
         heard = container.streams.audio.index(sound) if sound is not None and packets.has_sound else None
         picture = container.streams.video.index(video)
-        return Contents(picture, heard, grid, video.sample_aspect_ratio or Fraction(1))
+        return Contents(picture, heard, grid, is_dated, video.sample_aspect_ratio or Fraction(1))
 
 
 @dataclass(frozen=True)
@@ -128,11 +126,11 @@ def _known(stream: av.stream.Stream) -> bool:
     return stream.codec_context is not None and stream.codec_context.codec.name in CODECS
 
 
-def _read(container: InputContainer, streams: Sequence[av.stream.Stream]) -> _Packets:
+def _read(container: InputContainer, streams: Sequence[av.stream.Stream], is_dated: bool) -> _Packets:
     stamps: list[Stamp] = []
     has_sound, end_s = False, Fraction(0)
     for packet in container.demux(*streams):
-        time = packet.dts if packet.pts is None else packet.pts
+        time = packet.pts if is_dated and packet.pts is not None else packet.dts
         if packet.size == 0 or time is None:  # the end of a track, or of no use
             continue
         if packet.is_corrupt:
@@ -148,8 +146,7 @@ def _read(container: InputContainer, streams: Sequence[av.stream.Stream]) -> _Pa
 
 def _refuse_truncated(container: InputContainer, video: av.VideoStream, packets: _Packets) -> None:
     """A file that was cut short still has a beginning; its table or its header knows of more."""
-    begin, length = container.start_time or 0, container.duration or 0
-    said_s = (begin + length) / av.time_base
+    said_s = (container.duration or 0) / av.time_base
     all_read = len(container.streams) == len(container.streams.video) + len(container.streams.audio)
     if len(packets.stamps) < len(video.index_entries) or (all_read and said_s - float(packets.end_s) > TRUNCATED_S):
         raise VideoFault("truncated", f"its frames end before the {said_s:.2f} s that it says it lasts; copy it again")

@@ -15,7 +15,8 @@ from datamodules.bad_sample import BadSample
 from datamodules.frame_grid import Stamp
 from datamodules.frame_pixels import Turn, rgb, turn_of
 from datamodules.sound_track import aligned
-from datamodules.untrusted_video import Contents, VideoFault, opened, survey
+from datamodules.untrusted_video import DECODING, Contents, opened, survey
+from datamodules.video_fault import VideoFault
 from datamodules.write_mp4 import write_mp4 as write_mp4
 from hallo3_lightning.geometry import audio_samples
 
@@ -67,7 +68,7 @@ class VideoFile:
             frames=len(grid.shown),
             height=first.width if turn.swapped else first.height,
             width=first.height if turn.swapped else first.width,
-            fps=float(grid.num_sources / grid.duration_s),
+            fps=float(len(grid.times) / grid.duration_s),
             has_sound=contents.sound is not None,
             duration_s=float(grid.duration_s),
             pixel_aspect=float(1 / aspect if turn.swapped else aspect),
@@ -83,14 +84,25 @@ class VideoFile:
         if not 0 <= first <= stop <= facts.frames:
             raise IndexError(f"frames {first} to {stop} of a video of {facts.frames}")
         wanted = np.empty((stop - first, facts.height, facts.width, 3), np.uint8)
-        times = self._contents.grid.shown[first:stop]
-        if len(times) == 0:
-            return wanted
+        for number, image in enumerate(self.in_turn(first, stop)):
+            wanted[number] = image
+        return wanted
+
+    def in_turn(self, first: int, stop: int) -> Iterator[np.ndarray]:
+        """The same frames one by one, uint8 [H, W, 3], each to be read only: a long video in little memory."""
+        done = 0
         with self._named():
-            for start in self._contents.grid.starts(int(times[0])):
-                if self._fill(wanted, times, start):
-                    return wanted
-            raise VideoFault("undecodable frame", f"nothing can be decoded up to its frame {first}")
+            times = self._contents.grid.shown[first:stop]
+            starts = self._contents.grid.starts(int(times[0])) if len(times) else ()
+            for start in starts:
+                try:
+                    for image in itertools.islice(self._shown(times, start), done, None):
+                        done += 1
+                        yield image
+                    return
+                except VideoFault:
+                    if start is starts[-1]:
+                        raise
 
     def sound(self) -> np.ndarray | None:
         """int16 [F * 640], 16 kHz mono, in step with the first frame; None without a sound track.
@@ -121,39 +133,49 @@ class VideoFile:
     def _turn(self) -> Turn:
         return turn_of(self._first)
 
-    def _fill(self, wanted: np.ndarray, times: np.ndarray, start: Stamp) -> bool:
-        """Put the frame last shown at each time in its place; False if the first of them lies before what is decoded.
+    def _shown(self, times: np.ndarray, start: Stamp) -> Iterator[np.ndarray]:
+        """The frame last shown at each time, decoding from `start` on.
 
         A packet that shows nothing (a hidden frame of VP8) leaves the one before it in its place.
         """
-        filled, last = 0, None
-        for frame in self._decoded(start):
-            assert frame.pts is not None
-            ready = int(np.searchsorted(times, frame.pts))
-            if ready > filled:
+        done, last = 0, None
+        for frame in itertools.chain(self._decoded(start), [None]):
+            ready = len(times) if frame is None else int(np.searchsorted(times, frame.pts or 0))
+            if ready < done:
+                raise VideoFault("undecodable frame", "its frames do not come in the order of their times")
+            if ready > done:
                 if last is None:
-                    return False
-                wanted[filled:ready] = self._turn(self._pixels(last))
-                filled = ready
-            if filled == len(times):
-                return True
-            last = frame
-        if last is None:
-            return False
-        wanted[filled:] = self._turn(self._pixels(last))
-        return True
+                    raise VideoFault("undecodable frame", "a frame cannot be decoded, nor any before it")
+                yield from itertools.repeat(self._turn(self._pixels(last)), ready - done)
+            if ready == len(times):
+                return
+            done, last = ready, frame
 
     def _decoded(self, start: Stamp) -> Iterator[av.VideoFrame]:
         """Frames in the order shown, from a key frame on: by seeking, or by reading up to it where that fails."""
+        if not self._contents.is_dated:
+            yield from self._counted()
+            return
         at_the_beginning = start == self._contents.grid.keys[0]
         for seeking in (False,) if at_the_beginning else (True, False):
             with opened(self.source) as container:
                 stream = container.streams.video[self._contents.video]
-                stream.codec_context.thread_count = 1  # the workers of a loader are as many as there are cores
+                stream.codec_context.options = DECODING
                 packets = _packets_from(container, stream, start, seeking)
                 if packets is not None:
-                    yield from (frame for packet in packets for frame in packet.decode() if frame.pts is not None)
+                    for packet in packets:
+                        yield from (frame for frame in _decoded(packet, start) if frame.pts is not None)
                     return
+
+    def _counted(self) -> Iterator[av.VideoFrame]:
+        """Frames in the order shown of a track that does not date them: from the first on, each with the next time."""
+        with opened(self.source) as container:
+            stream = container.streams.video[self._contents.video]
+            stream.codec_context.options = DECODING
+            frames = container.decode(stream)
+            for time, frame in zip(self._contents.grid.times, frames, strict=False):
+                frame.pts = time
+                yield frame
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         if (frame.width, frame.height) != (self._first.width, self._first.height):
@@ -173,6 +195,16 @@ class VideoFile:
             member = "" if isinstance(self.source, Path) else "mp4"
             message = f"{place}: {member or 'the video'} cannot be decoded: {fault}"
             raise BadSample(message, shard=self.shard, key=self.key, member=member, reason=fault.reason) from fault
+
+
+def _decoded(packet: av.Packet, start: Stamp) -> list[av.VideoFrame]:
+    """The frames that the packet completes. Those shown before the start lean on frames before it: they may fail."""
+    try:
+        return packet.decode()
+    except av.InvalidDataError:
+        if packet.pts is not None and packet.pts < start.time:
+            return []
+        raise
 
 
 def _packets_from(

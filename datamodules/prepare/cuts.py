@@ -1,14 +1,14 @@
 """Where one scene ends and another begins, seen in the colours of the picture.
 
-A frame's signature is the cumulative histogram of each colour in each quarter of the picture. The mean difference of two
-signatures is how far, on average, colour has to move from one to the other (earth mover's distance, as a share of the
-whole range): a slight change of light moves it a little, where bins would be hopped in plain histograms.
+A frame's signature is, for each colour in each quarter of the picture, the quantiles of its histogram. The mean
+difference of two signatures is how far, on average, colour has to move from one to the other (earth mover's distance):
+a slight change of light moves it a little, where it may hop all pixels from one bin of a histogram to the next.
 """
 
 import numpy as np
 from einops import rearrange
 
-BINS = 16
+QUANTILES = 16
 QUARTERS = 2
 """Rows and columns of the grid."""
 SIDE = 64
@@ -23,22 +23,28 @@ BESIDE = 3
 """Frames on either side whose medians must differ too: a flash passes and leaves the scene as it was."""
 
 
-def signatures(frames: np.ndarray) -> np.ndarray:
-    """[n, H, W, 3] uint8 -> [n, QUARTERS^2 * 3 * BINS] float32 in [0, 1]."""
-    return np.stack([_signature(frame) for frame in frames])
-
-
-def _signature(frame: np.ndarray) -> np.ndarray:
+def signature(frame: np.ndarray) -> np.ndarray:
+    """[H, W, 3] uint8 -> [QUARTERS^2 * 3 * QUANTILES] uint8."""
     height, width, _ = frame.shape
     seen = frame[:: max(height // SIDE, 1), :: max(width // SIDE, 1)]
     parts = [part for rows in np.array_split(seen, QUARTERS, axis=0) for part in np.array_split(rows, QUARTERS, axis=1)]
-    counts = [np.bincount(part[..., c].ravel() // (256 // BINS), minlength=BINS) for part in parts for c in range(3)]
-    histograms = np.stack([count / max(count.sum(), 1) for count in counts])
-    return rearrange(np.cumsum(histograms, axis=1), "parts bins -> (parts bins)").astype(np.float32)
+    return np.concatenate([_quantiles(part) for part in parts])
+
+
+def _quantiles(part: np.ndarray) -> np.ndarray:
+    """Of each colour of a part of the picture; nothing for a part without pixels."""
+    ordered = np.sort(rearrange(part, "h w c -> c (h w)"), axis=1)
+    count = ordered.shape[1]
+    picked = (2 * np.arange(QUANTILES) + 1) * count // (2 * QUANTILES) if count else []
+    return rearrange(ordered[:, np.asarray(picked, int)], "c quantiles -> (c quantiles)")
 
 
 def cuts(signatures: np.ndarray, threshold: float = THRESHOLD) -> list[int]:
-    """The frames that begin another scene, in order; signatures [F, D]. A slow dissolve is none."""
+    """The frames that begin another scene, in order; signatures [F, D] uint8. A slow dissolve is none.
+
+    threshold: share of the whole range of brightness by which colour moves.
+    """
+    signatures = signatures.astype(np.float32) / 255
     jumps = np.abs(np.diff(signatures, axis=0)).mean(1)  # jumps[k]: from frame k to frame k + 1
     return [k + 1 for k in np.flatnonzero(jumps > threshold).tolist() if _lasts(signatures, jumps, k, threshold)]
 

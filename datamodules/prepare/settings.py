@@ -42,11 +42,11 @@ class Settings:
     second_face: float = 0.25
     """A second face counts from this share of the area of the largest."""
     sync_offset: int = 3
-    """Frames by which lips and sound may be apart."""
+    """Frames by which the sound may be too early or too late."""
     sync_confidence: float = 3.0
     """Of that measurement; less is dropped. Source of 3: bytedance/LatentSync, data_processing_pipeline.sh."""
-    quality: int = 18
-    """Constant rate factor of H.264: 0 is lossless, 18 about invisible."""
+    crf: float = 17
+    """Constant rate factor of H.264: 0 is lossless of 8 bits, 17 without loss that one sees."""
     takes_per_shard: int = 50
     identity_of: str = "folder"
     split: Split = Split(share=0.05)
@@ -73,6 +73,11 @@ class Settings:
         if self.take_frames and self.take_frames < self.min_frames:
             raise UsageError(
                 f"--take-frames is {self.take_frames}, --min-frames {self.min_frames}: every take would be too short"
+            )
+        if self.face_every > self.min_frames:
+            raise UsageError(
+                f"--face-every is {self.face_every}, --min-frames {self.min_frames}: a take could have no frame that is "
+                "looked at"
             )
         if not 0 < self.face_share <= 1:
             raise UsageError(f"--face-share is {self.face_share}; it is a share above 0, at most 1")

@@ -1,31 +1,27 @@
 """The sound of a take: from the video, or from separated vocals."""
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from hallo3_lightning.geometry import SAMPLE_RATE_HZ
+from datamodules.prepare.verdict import Dropped
+from datamodules.sound_track import aligned
+from datamodules.video_fault import VideoFault
 
 
-def read_vocals(file: Path, samples: int) -> np.ndarray | None:
-    """A wav file as int16 [samples] at 16 kHz mono, cut or followed by silence; None if it cannot be decoded."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-    parts = []
+def read_vocals(file: Path, samples: int) -> np.ndarray:
+    """A wav file as int16 [samples] at 16 kHz mono, cut or followed by silence. Raises Dropped for another file."""
     try:
-        with file.open("rb") as opened, av.open(opened, format="wav") as container:
-            for frame in container.decode(audio=0):
-                parts += resampler.resample(frame)
-            parts += resampler.resample(None)
-    except (av.FFmpegError, IndexError):
-        return None
-    return fitted(np.concatenate([part.to_ndarray()[0] for part in parts] or [np.zeros(0, np.int16)]), samples)
-
-
-def fitted(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """The first so many samples, silence behind what there is."""
-    return np.pad(waveform[:samples], (0, max(samples - len(waveform), 0)))
+        with file.open("rb") as opened, av.open(opened, "r", format="wav") as container:
+            sound = aligned(container.decode(audio=0), Fraction(0), samples)
+    except (av.FFmpegError, IndexError, VideoFault) as error:  # not a wav, no track in it, not numbers
+        raise Dropped("undecodable", f"the separated vocals {file.name}") from error
+    if sound is None:
+        raise Dropped("no audio", f"in the separated vocals {file.name}")
+    return sound
 
 
 def loudness_dbfs(waveform: np.ndarray) -> float:

@@ -13,17 +13,31 @@ def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     Pixels are areas, so the centre of the first lies at 0.5; what lies outside is the nearest pixel (OpenCV's
     INTER_LINEAR).
     """
-    rows, down = _neighbours(len(picture), height)
-    columns, right = _neighbours(picture.shape[1], width)
+    return _sampled(picture, _neighbours(len(picture), height), _neighbours(picture.shape[1], width))
+
+
+def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
+    """A picture [H, W, C] times a scale, [H', W', C] float32, as OpenCV does where it is given a factor and no size: the
+    size is rounded, the factor is not."""
+    height, width = (round(side * scale) for side in picture.shape[:2])
+    step = 1 / scale
+    return _sampled(picture, _neighbours(len(picture), height, step), _neighbours(picture.shape[1], width, step))
+
+
+Neighbours = tuple[np.ndarray, np.ndarray]
+
+
+def _sampled(picture: np.ndarray, vertical: Neighbours, horizontal: Neighbours) -> np.ndarray:
+    (rows, down), (columns, right) = vertical, horizontal
     down, right = rearrange(down, "h -> h 1 1"), rearrange(right, "w -> 1 w 1")
     tall = picture[rows] * (1 - down) + picture[np.minimum(rows + 1, len(picture) - 1)] * down
     wide = tall[:, columns] * (1 - right) + tall[:, np.minimum(columns + 1, picture.shape[1] - 1)] * right
     return np.round(wide).astype(np.float32)
 
 
-def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(size: int, wanted: int, step: float | None = None) -> Neighbours:
     """Of each wanted pixel, the pixel at or before its place, and how far beyond it the place lies [wanted] in 0..1."""
-    place = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+    place = np.clip((np.arange(wanted) + 0.5) * (step or size / wanted) - 0.5, 0, size - 1)
     before = np.floor(place).astype(np.int64)
     return before, (place - before).astype(np.float32)
 

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 
 from hallo3_lightning.backbones.onnx_file import OnnxFile
 from hallo3_lightning.backbones.resample import resized
+from hallo3_lightning.backbones.suppression import apart
 from hallo3_lightning.errors import UsageError
 
 STRIDES = (8, 16, 32)
@@ -20,6 +21,9 @@ ANCHORS = 2
 
 WIDTHS = {"scores": 1, "boxes": 4, "landmarks": 10}
 """Numbers an anchor has in each of the outputs; the file gives all levels of the first, then of the second, ..."""
+
+BORDER = 1
+"""Pixels by which a box is wider and higher than its corners are apart, where overlaps are measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,7 @@ class FaceDetector:
         raw = self.file.run(rearrange((square - 127.5) / 128, "h w c -> 1 c h w").astype(np.float32))
         found = _joined([self._level(raw, level, square.shape[:2], scale) for level in range(len(STRIDES))])
         surest = found[np.argsort(-found.scores, kind="stable")]
-        return surest[_apart(surest.boxes, self.most_overlap)]
+        return surest[apart(surest.boxes, self.most_overlap, BORDER)]
 
     def _square(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
         """The picture in the upper left corner of what the network sees, black around it, and how much it was scaled."""
@@ -111,24 +115,3 @@ def _joined(levels: list[Detections]) -> Detections:
         np.concatenate([level.scores for level in levels]),
         np.concatenate([level.landmarks for level in levels]),
     )
-
-
-def _apart(boxes: np.ndarray, most_overlap: float) -> np.ndarray:
-    """Which of the boxes [N, 4], the surest first, remain when each takes away those that it overlaps too much.
-
-    As there, a box is one pixel wider and higher than its corners are apart.
-    """
-    kept: list[int] = []
-    left = np.arange(len(boxes))
-    while len(left):
-        first, left = left[0], left[1:]
-        kept.append(first)
-        left = left[_overlap(boxes[first], boxes[left]) <= most_overlap]
-    return np.asarray(kept, dtype=np.int64)
-
-
-def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of a box [4] with others [N, 4] -> [N]."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + 1
-    shared = np.prod(np.maximum(sides, 0), axis=1)
-    return shared / (np.prod(box[2:] - box[:2] + 1) + np.prod(others[:, 2:] - others[:, :2] + 1, axis=1) - shared)

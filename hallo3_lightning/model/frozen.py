@@ -1,5 +1,6 @@
 """The frozen encoders, chosen by file name, and what they add to a batch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.find import find
-from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, AUDIO_WINDOW
+from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, AUDIO_WINDOW, audio_samples
+from hallo3_lightning.model.fingerprint import fingerprint
 
 
 class VideoEncoder(Protocol):
@@ -86,6 +88,20 @@ class FrozenEncoders(nn.Module):
         if batch.audio_features is None and batch.waveform is not None:
             made["audio_features"] = windows(self.audio.encode(batch.waveform))
         return batch.with_(**made)
+
+    @torch.no_grad()
+    def whole_take(self, waveform: Tensor) -> Tensor:
+        """Audio features of a take [B, F * 640] with AUDIO_CONTEXT_FRAMES of silence on either side.
+
+        [B, F + 4, layers, channels]: the windows of a slice are the features of that clip. An encoder that hears the
+        whole sound at once (wav2vec2) hears the take here, as published, and only the clip in `fill`.
+        """
+        silence = waveform.new_zeros(len(waveform), audio_samples(AUDIO_CONTEXT_FRAMES))
+        return self.audio.encode(torch.cat([silence, waveform, silence], dim=1))
+
+    def fingerprints(self, kinds: Iterable[str] = ("video", "text", "audio")) -> dict[str, str]:
+        """Of each encoder of those kinds, what it computes: signals computed ahead by another are of no use."""
+        return {kind: fingerprint(getattr(self, kind)) for kind in kinds}
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from datamodules.cached import refuse_other_encoders
+from datamodules.talking_head import data_parallel_place
 from hallo3_lightning.animate import Animator, Sampling, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
@@ -16,6 +18,7 @@ from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
 from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.evaluation.clip_mean import ClipMean
 from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
 from hallo3_lightning.geometry import pixel_frames
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
@@ -90,9 +93,14 @@ class Phase(LightningModule):
         self.average = Average(self.denoiser, average_decay)
         with torch.device("cpu"):  # these have their numbers also where the denoiser is built without
             self.process = Process()
+            self.validation_loss = ClipMean()
             self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
         self.placed = False
         self._check_inputs()
+
+    def setup(self, stage: str) -> None:
+        """Signals that were computed ahead must be those that these encoders compute."""
+        refuse_other_encoders(getattr(self.trainer.datamodule, "cache", ()), self.encoders)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Lightning asks before each verb: the denoiser takes its place on the ranks, and its numbers if it has none."""
@@ -147,14 +155,14 @@ class Phase(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.validation: Evaluation | None = None
-        self.validation_losses: list[Tensor] = []
 
     def validation_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """The loss, and one generated window of each clip with what can be scored of it."""
         assert batch.video is not None
         with self.average.applied(self.denoiser):
             losses = self.losses(self.encoded(batch), "validation")
-        self.validation_losses.append(losses if batch.counted is None else losses[batch.counted])
+        self.validation_loss.update(losses, batch)
+        self.log("val/loss", self.validation_loss, prog_bar=True, batch_size=len(batch))
         generated = self.animated(batch, self.clip_frames, batch.video[:, : self.motion_frames])
         if self.validation is None:
             self.validation = Evaluation(Protocol(metrics=scorable(batch, VALIDATED)))
@@ -162,10 +170,6 @@ class Phase(LightningModule):
         return {"generated": generated}
 
     def on_validation_epoch_end(self) -> None:
-        losses = torch.cat(self.validation_losses).double()
-        # of all ranks by hand: Lightning 2.6 divides by a whole number of clips a rank, though there may be 3 on 2
-        total = self.trainer.strategy.reduce(torch.stack([losses.sum(), losses.new_tensor(len(losses))]), reduce_op="sum")
-        self.log("val/loss", (total[0] / total[1]).float(), prog_bar=True)
         report = self.validation.report() if self.validation is not None else {"metrics": {}}
         for name, score in report["metrics"].items():
             self.log(f"val/{name}", score["value"])
@@ -222,8 +226,9 @@ class Phase(LightningModule):
     def protocol(self, batch: Batch) -> Protocol:
         """How this run is evaluated, by every metric that data like this batch allow."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        _, ranks = data_parallel_place(self.trainer)
         return Protocol(
-            clips=min(data.num_test_clips, data.eval_batch_size * sum(map(int, self.trainer.num_test_batches))),
+            clips=min(data.num_test_clips, data.eval_batch_size * sum(map(int, self.trainer.num_test_batches)) * ranks),
             frames=data.eval_frames,
             guidance=self.sampling.guidance,
             sampler_steps=self.sampling.steps,

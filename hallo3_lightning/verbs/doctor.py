@@ -183,7 +183,7 @@ def _weight_table(weights: list[dict[str, Any]], folder: Path | None) -> Any:
     for heading in ("file or folder", "state", "used by", "what for"):
         table.add_column(heading)
     for file in weights:
-        table.add_row(file["name"], file["state"], ", ".join(file["needed_by"]), file["purpose"])
+        table.add_row(file["name"], file["state"], ", ".join(file["needed_by"]) or "no verb yet", file["purpose"])
     return table
 
 

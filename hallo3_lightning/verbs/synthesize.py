@@ -16,14 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaw-max", type=float, default=0.5, help="radians of head turn (%(default)s)")
     parser.add_argument("--workers", type=int, default=None, help="processes (one a core)")
     parser.add_argument("--patch", type=int, default=4, help="pixels a side of an autoencoder patch (%(default)s)")
+    parser.add_argument("--mp4", action="store_true", help="write the takes to train on as mp4 files with captions and "
+                        "faces.jsonl, as `hallo3 prepare` takes them")  # fmt: skip
     parser.add_argument("--channels", type=int, default=16, help="channels of its latents (%(default)s)")
 
 
-def run(out: Path, channels: int, patch: int, **takes: int | float | None) -> int:
+def run(out: Path, channels: int, patch: int, mp4: bool, **takes: int | float | None) -> int:
     from datamodules.synthetic.autoencoder import check_autoencoder, fit_autoencoder
+    from datamodules.synthetic.videos import write_videos
     from datamodules.synthetic.write import checked, synthesize
 
     try:
+        if mp4:
+            write_videos(out, **{name: takes[name] for name in ("takes", "frames", "size", "seed", "yaw_max")})  # type: ignore[arg-type]
+            return 0
         check_autoencoder(checked(**takes), patch=patch, channels=channels)  # type: ignore[arg-type]
         synthesize(out, **takes)  # type: ignore[arg-type]
         fit_autoencoder(out, patch=patch, channels=channels)

@@ -1,6 +1,7 @@
 """The detector, with a network that sees a face wherever a cell is bright."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def test_it_travels_after_it_was_used(tmp_path):
     here = detector.detect(picture)
     there = pickle.loads(pickle.dumps(detector)).detect(picture)
     assert np.array_equal(here.boxes, there.boxes)
+
+
+def test_without_the_runtime_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match=r"pip install 'hallo3_lightning\[prepare\]'"):
+        FaceDetector(OnnxFile(write_detector(tmp_path / "d.onnx"))).check()
 
 
 def test_another_file_is_named(tmp_path):

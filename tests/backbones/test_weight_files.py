@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -39,6 +40,16 @@ def test_a_missing_file_is_named_with_all_one_needs_to_get_it(tmp_path):
         SCRFD.required(tmp_path, "--faces")
     for told in (SCRFD.name, "16,923,827 bytes", SCRFD.sha256, SCRFD.source, "--weights-dir", "hallo3 doctor"):
         assert told in str(raised.value)
+
+
+def test_a_file_with_other_bytes_is_used_with_a_warning(tmp_path):
+    (tmp_path / TINY.name).write_bytes(PAYLOAD[::-1])
+    with pytest.warns(UserWarning, match=f"{TINY.name} is not the published .*sha256 differs"):
+        assert TINY.required(tmp_path, "--faces") == tmp_path / TINY.name
+    (tmp_path / TINY.name).write_bytes(PAYLOAD)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TINY.required(tmp_path, "--faces")
 
 
 def test_the_folder_is_that_of_the_option_or_of_the_environment(tmp_path, monkeypatch):
@@ -86,6 +97,6 @@ def test_doctor_prints_a_source_for_each_missing_file(capsys):
     assert cli.main(["doctor", "--for", "prepare"]) == 1
     printed = capsys.readouterr().out
     for file in REGISTRY.values():
-        assert f"{file.licence}): {file.source}\n" in printed
+        assert (f"{file.licence}): {file.source}\n" in printed) == ("prepare" in file.needed_by)
     assert cli.main(["doctor", "--for", "prepair"]) == 2
     assert "did you mean 'prepare'" in capsys.readouterr().err

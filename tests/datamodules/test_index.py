@@ -17,10 +17,23 @@ from webdataset import ShardWriter
 
 from datamodules import index_file
 from datamodules.index import build_index, open_index
-from datamodules.index_file import INDEX_FILE, Contents, NotAnIndex, Shard, check, mapped, packed, parsed, save
+from datamodules.index_file import (
+    INDEX_FILE,
+    Contents,
+    NotAnIndex,
+    Shard,
+    check,
+    mapped,
+    packed,
+    parsed,
+    problems_of,
+    save,
+)
 from datamodules.scan import Problem
 from datamodules.shards import BadSample, encode, write_shard
+from datamodules.stores import LocalStore
 from datamodules.synthetic.take import make_take
+from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +138,13 @@ def test_shard_that_was_only_touched_keeps_the_index(tmp_path, samples):
     assert (tmp_path / INDEX_FILE).stat().st_mtime_ns == saved_ns
 
 
+def test_opening_reads_no_shard(tmp_path, monkeypatch):
+    write_tar(tmp_path / "a.tar", tiny_sample("x"))
+    open_index(tmp_path)
+    monkeypatch.delattr(LocalStore, "read")
+    assert open_index(tmp_path).key(0) == "x"
+
+
 def later(path):
     later_ns = (path.parent / INDEX_FILE).stat().st_mtime_ns + 1
     os.utime(path, ns=(later_ns, later_ns))
@@ -137,6 +157,7 @@ def test_changed_folder_is_indexed_anew(tmp_path, change):
     open_index(tmp_path)
     if change == "longer":
         write_tar(tmp_path / "b.tar", tiny_sample("b"), tiny_sample("c"))
+        os.utime(tmp_path / "b.tar", ns=(0, 0))  # as a copy that keeps its time
     elif change == "new":
         write_tar(tmp_path / "c.tar", tiny_sample("c"))
     else:
@@ -240,6 +261,38 @@ def test_worker_that_finds_another_index_says_so(tmp_path):
         pickle.loads(carried)
 
 
+def test_command_indexes_both_splits_and_ends_with_0(tmp_path, capsys):
+    for split in ("train", "held_out"):
+        (tmp_path / split).mkdir()
+        write_tar(tmp_path / split / "a.tar", tiny_sample(split))
+    assert main(["index", str(tmp_path), "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    digests = [open_index(tmp_path / split).digest for split in ("train", "held_out")]
+    assert all(digest in said for digest in digests)
+    assert main(["index", str(tmp_path / "train"), str(tmp_path / "held_out"), "--workers", "1"]) == 0
+    assert capsys.readouterr().out == said
+
+
+MISTAKES = {
+    "{folder}/a.tar": "is one shard; an index is of a folder: hallo3 index",
+    "{folder}/nowhere": "does not exist; make procedural ones with",
+    "pipe:touch {folder}/x": "not a place that shards are read from",
+    "{folder} --workers 0": "--workers is 0; expected 1 or more",
+    "http://a/b http://a/c": "one URL at a time",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_mistake_at_the_command_is_one_sentence(tmp_path, typed, capsys):
+    write_tar(tmp_path / "a.tar", tiny_sample("x"))
+    arguments = [part.format(folder=tmp_path) for part in (typed.split(" ") if "touch" not in typed else [typed])]
+    assert main(["index", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert MISTAKES[typed] in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
 @pytest.fixture(scope="module")
 def million(tmp_path_factory):
     """An index of 10^6 samples of 6 members, and the folder of shards that it says it is of: they are holes."""
@@ -313,7 +366,7 @@ def test_file_holds_what_was_packed():
     whole = b"".join(packed(contents))
     check(whole)
     read = parsed(whole)
-    assert (read.shards, read.members, read.problems) == (contents.shards, contents.members, contents.problems)
+    assert (read.shards, read.members, problems_of(whole)) == (contents.shards, contents.members, contents.problems)
     np.testing.assert_array_equal(read.table, contents.table)
     assert [read.key(number) for number in range(5)] == [f"key-{number}" for number in range(5)]
 

@@ -13,6 +13,8 @@ from hallo3_lightning.errors import UsageError
 from tests.backbones.graphs import LANDMARKS as SEEN
 from tests.backbones.graphs import REACH, write_detector, write_embedder
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
+
 NOTHING = np.zeros((4, 6, 3), np.uint8)
 LANDMARKS = [[3.0, 4.0], [7.0, 4.5], [5.0, 6.0], [3.5, 8.0], [6.5, 8.5]]
 

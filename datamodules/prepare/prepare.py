@@ -1,0 +1,136 @@
+"""prepare: from a folder of videos to shards, by several processes, resumable at any kill.
+
+Each video is judged by itself and its result kept in OUT/.work; when all are done, the kept takes are packed into
+shards in the order of the videos' names. So the bytes depend on the videos and the settings alone.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datamodules.index import open_index
+from datamodules.prepare import work as results
+from datamodules.prepare.judge import Judge
+from datamodules.prepare.pack import SPLITS, Shard, follow_plan, shards_of, write
+from datamodules.prepare.settings import Settings, option
+from datamodules.prepare.sources import Source
+from datamodules.prepare.summary import Summary
+from datamodules.prepare.verdict import Verdict
+from datamodules.prepare.work import Work, write_json
+from datamodules.processes import alone, cores, spread
+from hallo3_lightning.errors import UsageError
+
+MANIFEST = "dataset.json"
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Judges one video in a worker process."""
+
+    judge: Judge
+    work: Work
+
+    def __call__(self, source: Source) -> tuple[Source, list[Verdict]]:
+        return source, self.work.save(source, self.judge.judge(source))
+
+
+def prepare(
+    sources: Sequence[Source], out: Path, judge: Judge, *, workers: int | None = None, keep_work: bool = False
+) -> Summary:
+    """Write out/train/*.tar and out/held_out/*.tar with their indexes, verdicts.jsonl and dataset.json.
+
+    workers: processes, by default one a core; keep_work: keep each video's result, so that with more videos only the
+    new ones are looked at. What is done is not done again; a folder made with other settings is refused, a video that
+    changed is done anew.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out, "preparing"):
+        _claim(out, judge.settings)
+        work = Work(out / results.FOLDER)
+        work.folder.mkdir(exist_ok=True)
+        work.sweep()
+        job = _Job(judge, work)
+        verdicts = _judged(sources, job, workers or cores())
+        splits = judge.settings.split.of(v.identity for judged in verdicts.values() for v in judged if v.kept)
+        shards = shards_of(out, verdicts, splits, judge.settings.takes_per_shard)
+        follow_plan(work, out, shards)
+        _write_all([shard for shard in shards if not shard.path.exists()], job, workers or cores())
+        summary = Summary([_placed(v, splits) for judged in verdicts.values() for v in judged])
+        _finish(out, judge.settings, summary)
+        if not keep_work:
+            work.forget_samples()
+    return summary
+
+
+def _judged(sources: Sequence[Source], job: _Job, workers: int) -> Mapping[Source, Sequence[Verdict]]:
+    """The verdicts of each video, in order; what is done already is read."""
+    known = {source: job.work.verdicts(source) for source in sources}
+    missing = [source for source, verdicts in known.items() if verdicts is None]
+    changed = sum(job.work.was_done(source) for source in missing)
+    if changed:
+        Console().print(f"{changed} videos, or what is said of them, changed since they were prepared: done again")
+    known |= dict(_progress("judging videos", spread(job, missing, min(workers, len(missing) or 1)), len(missing)))
+    return {source: verdicts or [] for source, verdicts in known.items()}
+
+
+def _write_all(shards: Sequence[Shard], job: _Job, workers: int) -> None:
+    """Write the shards; videos whose samples are not there any more are judged once more."""
+    gone = [source for shard in shards for source in shard.sources if not job.work.has_samples(source)]
+    again = list(dict.fromkeys(gone))
+    for _ in _progress("making takes again", spread(job, again, min(workers, len(again) or 1)), len(again)):
+        pass
+    for _ in _progress("writing shards", map(partial(write, work=job.work), shards), len(shards)):
+        pass
+
+
+def _progress(what: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items, with a bar where there are some."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, disable=total == 0) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def _placed(verdict: Verdict, splits: Mapping[str, str]) -> Verdict:
+    return replace(verdict, split=splits[verdict.identity]) if verdict.kept else verdict
+
+
+def _claim(out: Path, settings: Settings) -> None:
+    """Write down what the folder is made with, or check it against what it was made with."""
+    manifest = out / MANIFEST
+    wanted = _plain(settings)
+    if not manifest.exists():
+        if any(out.glob("*/*.tar")):
+            raise UsageError(f"{out} holds shards that prepare did not make; choose an empty folder")
+        write_json(manifest, {"arguments": wanted, "fingerprint": None})
+        return
+    made_with = json.loads(manifest.read_text())["arguments"]
+    differing = [
+        f"--{option(name)} {made_with.get(name)} there, {wanted.get(name)} asked for"
+        for name in sorted(made_with.keys() | wanted.keys())
+        if made_with.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise UsageError(
+            f"{out} was made with other arguments ({'; '.join(differing)}); choose another folder, or remove this one "
+            "to make it anew"
+        )
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """As json gives it back."""
+    return dict(json.loads(json.dumps(asdict(settings))))
+
+
+def _finish(out: Path, settings: Settings, summary: Summary) -> None:
+    """Write the verdicts, index both splits, and write down the fingerprint of all their bytes."""
+    summary.write(out)
+    digests = [open_index(out / split).digest if any((out / split).glob("*.tar")) else "none" for split in SPLITS]
+    write_json(out / MANIFEST, {"arguments": _plain(settings), "fingerprint": "-".join(digests)})
