@@ -131,7 +131,7 @@ def _gathered(denoiser: Denoiser, parallel: Parallel) -> float:
     """Two blocks at a time are whole: the one that acts, and the next."""
     if parallel.shard == 1:
         return 0.0
-    largest = max(sum(p.numel() for p in block.parameters()) for blocks in stacks(denoiser) for block in blocks)
+    largest = max(sum(p.numel() for p in block.parameters()) for blocks in stacks(denoiser).values() for block in blocks)
     return 2.0 * largest * BYTES[parallel.gather]
 
 

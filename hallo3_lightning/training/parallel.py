@@ -171,7 +171,7 @@ def units(denoiser: Denoiser, parallel: Parallel) -> Iterator[Unit]:
     exact = MixedPrecisionPolicy(reduce_dtype=_dtype(parallel.reduce))
     inside = MixedPrecisionPolicy(_dtype(parallel.gather), _dtype(parallel.reduce))
     last = MixedPrecisionPolicy(_dtype(parallel.gather), _dtype(parallel.reduce), output_dtype=torch.float32)
-    for blocks in stacks(denoiser):
+    for blocks in stacks(denoiser).values():
         for block in blocks:
             yield Unit(block, ("prepare", "attention_input"), last if block is blocks[-1] else inside)
     for conditioner in denoiser.conditioners.values():
