@@ -62,9 +62,15 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         for daemon in (["slurmctld"], ["slurmd", "-N", "node1"], ["slurmd", "-N", "node2"]):
             subprocess.run([f"/usr/sbin/{daemon[0]}", *daemon[1:]], env=environment, check=True, cwd=folder)
         until("both nodes are idle", lambda: asked(environment, "sinfo", "-h", "-o", "%T%D", "-p", "low") == "idle2")
-        stack.callback(asked, environment, "scancel", "--signal=KILL", "--full", "-u", "root")
-        stack.callback(asked, environment, "scancel", "-u", "root")
+        stack.callback(end_jobs, environment)
         yield environment
+
+
+def end_jobs(environment: dict[str, str]) -> None:
+    """At once, and while there are daemons that can."""
+    asked(environment, "scancel", "--signal=KILL", "--full", "-u", "root")
+    asked(environment, "scancel", "-u", "root")
+    until("no job is left", lambda: asked(environment, "squeue", "-h") == "")
 
 
 def start_munge(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A cluster for the session, and a run that nothing broke."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.behaviour.studio import ROOT, Studio
 from tests.slurm.cluster import cluster
 
 TWO_NODES = (
-    "--trainer.strategy=ddp",
+    "--parallel.shard=2",
     "--trainer.devices=1",
     "--trainer.max_steps=60",
     "--trainer.val_check_interval=100",
@@ -30,6 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a cluster whose nodes find each other on this machine."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else pytest would die and leave the daemons behind
     with cluster(tmp_path_factory.mktemp("slurm") / "cluster") as environment:
         yield environment | {
             "MASTER_ADDR": "127.0.0.1",
