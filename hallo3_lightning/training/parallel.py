@@ -108,12 +108,7 @@ class Sharded(ModelParallelStrategy):
 
     def shard(self, denoiser: Denoiser, given: Mapping[str, Tensor], seed: int) -> None:
         """Place a denoiser on the ranks; what is blank in it is filled in, one unit at a time."""
-        for unit in units(denoiser, self.parallel):
-            fill(denoiser, unit.module, given, seed)
-            # always resharded: else a root stays whole after validation, and what is not sharded is not averaged
-            fully_shard(unit.module, mesh=self.device_mesh, mp_policy=unit.precision, reshard_after_forward=True)
-            for name in unit.entries:
-                register_fsdp_forward_method(unit.module, name)
+        placed(denoiser, self.device_mesh, self.parallel, given, seed)
 
     def _configure_launcher(self) -> None:
         """The first moment at which nodes and devices are known, and no process has been started yet."""
@@ -150,6 +145,18 @@ def strategy_for(parallel: Parallel, asked: Any, precision: Any, saves_in_backgr
             "bfloat16 with 32-true"
         )
     return Sharded(parallel, saves_in_background)
+
+
+def placed(
+    denoiser: Denoiser, mesh: DeviceMesh, parallel: Parallel, given: Mapping[str, Tensor] | None = None, seed: int = 0
+) -> None:
+    """Shard a denoiser over a mesh of processes, unit by unit; one that is blank is filled as `blank.fill` says."""
+    for unit in units(denoiser, parallel):
+        fill(denoiser, unit.module, given or {}, seed)
+        # always resharded: else a root stays whole after validation, and what is not sharded is not averaged
+        fully_shard(unit.module, mesh=mesh, mp_policy=unit.precision, reshard_after_forward=True)
+        for name in unit.entries:
+            register_fsdp_forward_method(unit.module, name)
 
 
 @dataclass(frozen=True)

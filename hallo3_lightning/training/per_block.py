@@ -43,12 +43,15 @@ class PerBlock(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Once, though Lightning calls it for each verb."""
-        if self.arranged:
-            return
-        self.arranged = True
         assert isinstance(pl_module.denoiser, Denoiser)
-        for part, blocks in stacks(pl_module.denoiser).items():
-            if part is pl_module.denoiser.transformer or any(p.requires_grad for p in part.parameters()):
+        if not self.arranged:
+            self.arrange(pl_module.denoiser)
+            self.arranged = True
+
+    def arrange(self, denoiser: Denoiser) -> None:
+        """A conditioner that is frozen has no backward pass for which to keep anything."""
+        for part, blocks in stacks(denoiser).items():
+            if part is denoiser.transformer or any(p.requires_grad for p in part.parameters()):
                 recompute(blocks, self.recompute)
             if self.compiler != "none":
                 for block in blocks:
