@@ -327,7 +327,7 @@ class CommandLine(LightningCLI):
         try:
             work()
         except Stopped as stopped:
-            self._record(state="stopped")
+            self._record(state="stopped", step=self.trainer.global_step)
             if self.trainer.is_global_zero and self.settings["slurm"]["requeue"]:
                 launching.requeue()
             self.guard.agreement.all_of(None)  # SLURM ends the job with the first rank that leaves it

@@ -56,6 +56,7 @@ def test_all_ranks_save_a_step_and_end_and_go_on(case, number, step, played, stu
     assert found[case] == {
         "status": 128 + number,
         "state": "stopped",
+        "step": step,
         "checkpoints": [f"step={step}.ckpt"],
         "resumed": 0,
     }

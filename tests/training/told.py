@@ -113,6 +113,7 @@ def play(studio: Studio, out: Path) -> dict[str, Any]:
         played[case] = {
             "status": told,
             "state": run.status().state,
+            "step": run.status().step,
             "checkpoints": [path.name for path in run.checkpoints.iterdir()],
             "resumed": status_of(command),
         }
