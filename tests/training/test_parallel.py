@@ -5,13 +5,16 @@ What goes wrong silently, or far from its cause, and the test here that fails wh
 - a parameter that trains and lies on no shard gets gradients of its own on every rank: `refused`
 - only `forward` gathers a module: sampling calls other methods, `looked at`
 - what is called first takes itself for the root: prediction comes before any forward pass, `looked at`
-- a root stays whole after a forward pass, and the average follows what is not sharded: `looked at`, then training
-- parameters that are exchanged by storage leave what is gathered behind: validation with the average, `looked at`
+- what stays whole after a forward pass is no part of what the average follows: `looked at`
+- parameters exchanged by storage leave behind what is gathered, and validation is silently without the average:
+  `looked at`
+- Lightning's mean over ranks divides by a whole number of clips: the validation loss of 3 clips on 2, `looked at`
 - an average kept whole, or by one rank alone: `test_each_rank_keeps_its_share`
 - sizes left to Lightning are those of tensor parallelism, and its sampler shuffles: ranks read other clips, `identity`
 - a network built without numbers keeps garbage where nothing resets it, or where a constructor does what no reset
   repeats: `test_blank_*`
 - float16 needs a scaled loss: `test_what_cannot_be_had`
+- recomputing where there is no backward pass does not compile: the frozen network of `audio, compiled and recomputed`
 - a fused optimizer is not clipped under mixed precision by Lightning: `audio in mixed bfloat16`
 """
 
