@@ -179,7 +179,8 @@ def read_into(path: Path, module: nn.Module, optimizers: Sequence[Optimizer]) ->
     there = outlines(path)
     # what no gradient ever reached has no state in the checkpoint, and gets an empty one from torch when asked for it
     fill(path, {name: value for name, value in wanted.items() if name in there or name.startswith(MODEL)}, alone=False)
-    for i, (optimizer, state, groups) in enumerate(zip(optimizers, states, facts.pop("optimizers"), strict=True)):
+    groups_of_each = facts.pop("optimizers")[: len(optimizers)]  # none where nothing is trained
+    for i, (optimizer, state, groups) in enumerate(zip(optimizers, states, groups_of_each, strict=True)):
         known = {
             name.removeprefix(f"{OPTIMIZER}{i}.").rpartition(".")[0] for name in there if name.startswith(OPTIMIZER)
         }
