@@ -47,7 +47,7 @@ from hallo3_lightning.training.pictures import Samples
 from hallo3_lightning.training.record import Predictions, Record
 from hallo3_lightning.training.resume import CountTrained
 from hallo3_lightning.training.saving import EveryFewSteps, Folders, OnFailure
-from hallo3_lightning.training.signals import Guard, Stopped, hung
+from hallo3_lightning.training.signals import Ear, Guard, Stopped, hung
 from hallo3_lightning.training.watch import DataWait, Norms, Speed
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
@@ -95,8 +95,9 @@ class Run:
 class CommandLine(LightningCLI):
     """`hallo3 fit|validate|test|predict`. The phase is known before parsing, so that its settings are plain keys."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], ear: Ear | None = None) -> None:
         self.arguments = list(arguments)
+        self.ear = ear or Ear()
         self.phase = phase_of(arguments)
         self.run: RunFolder | None = None
         super().__init__(
@@ -215,7 +216,7 @@ class CommandLine(LightningCLI):
         assert self.run is not None
         config = self._get(self.config, "trainer")
         settings, parallel = self.settings["run"], Parallel(**self.settings["parallel"])
-        self.guard = Guard(settings["signals_every"], self._timeout_s)
+        self.guard = Guard(self.ear, settings["signals_every"], self._timeout_s)
         callbacks: list[Callback] = [
             CountTrained(),
             Finite(self.guard),
@@ -277,8 +278,7 @@ class CommandLine(LightningCLI):
                 return
             if self.trainer.is_global_zero:
                 provenance.write(run, self.settings)
-            with self.guard.listening():
-                self._recorded(lambda: self._train(model, arguments))
+            self._recorded(lambda: self._train(model, arguments))
         now = run.status()
         if self.settings["run"]["evaluate"]:
             self._say_scores()
@@ -412,7 +412,9 @@ def run(arguments: Sequence[str]) -> int:
         logging.getLogger(library).setLevel(logging.WARNING)  # else tips and notices bury what a user must read
     for notice in QUIET:
         warnings.filterwarnings("ignore", message=notice)
-    CommandLine(arguments)
+    ear = Ear()
+    with ear.listening() if arguments[0] == "fit" else nullcontext():
+        CommandLine(arguments, ear)
     return 0
 
 

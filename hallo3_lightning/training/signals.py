@@ -63,34 +63,46 @@ class Agreement:
         return told
 
 
-class Guard(Callback):
-    """Ends a run between two steps when any rank has been sent a signal: a checkpoint is saved, then Stopped is raised.
+class Ear:
+    """Notes the last signal that this process was sent, and does nothing else about it."""
 
-    Args:
-        every: optimizer steps between two looks at whether any rank was sent one.
-        timeout_s: how long a rank waits for the others.
-    """
-
-    def __init__(self, every: int = 1, timeout_s: float = 600.0) -> None:
-        if every < 1:
-            raise UsageError(f"run.signals_every is {every}; expected 1 or more optimizer steps")
-        self.every, self.timeout_s = every, timeout_s
-        self.trained_steps = 0
-        self._received = 0
-        self._ending = 0
-        self._looked_at = 0
-        self._first_step = 0
-        self._agreement: Agreement | None = None
+    def __init__(self) -> None:
+        self.heard = 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """From before anything is loaded until the last test is done."""
-        before = self._listen()
+        """From before anything is loaded, for that takes minutes, until the last test is done."""
+        before = self.listen()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def listen(self) -> Mapping[int, Any]:
+        """Take the place of whoever listened, and say who it was."""
+        return {number: signal.signal(number, self._note) for number in LISTENED}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.heard = number
+
+
+class Guard(Callback):
+    """Ends a run between two steps when any rank has been sent a signal: a checkpoint is saved, then Stopped is raised.
+
+    Args:
+        ear: of this process.
+        every: optimizer steps between two looks at whether any rank was sent one.
+        timeout_s: how long a rank waits for the others.
+    """
+
+    def __init__(self, ear: Ear, every: int = 1, timeout_s: float = 600.0) -> None:
+        if every < 1:
+            raise UsageError(f"run.signals_every is {every}; expected 1 or more optimizer steps")
+        self.ear, self.every, self.timeout_s = ear, every, timeout_s
+        self._ending = 0
+        self._looked_at = 0
+        self._agreement: Agreement | None = None
 
     @property
     def agreement(self) -> Agreement:
@@ -103,12 +115,12 @@ class Guard(Callback):
         _ = self.agreement
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._listen()
+        self.ear.listen()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._listen()
+        self.ear.listen()
         without_lightnings_broadcast(trainer)
-        self._first_step = self._looked_at = trainer.global_step
+        self._looked_at = trainer.global_step
         self._raise_if_agreed()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -116,9 +128,9 @@ class Guard(Callback):
         step = trainer.global_step
         if step == self._looked_at:
             return
-        self._looked_at, self.trained_steps = step, step - self._first_step
+        self._looked_at = step
         if step % self.every == 0 and step != trainer.max_steps:
-            self._ending = self.agreement.highest(self._received)
+            self._ending = self.agreement.highest(self.ear.heard)
             if self._ending:
                 _save(trainer)
 
@@ -130,7 +142,7 @@ class Guard(Callback):
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """A validation may take longer than a scheduler waits, so one is left; a resumed run begins it again."""
-        self._ending = self.agreement.highest(self._received)
+        self._ending = self.agreement.highest(self.ear.heard)
         if self._ending and not trainer.sanity_checking and trainer.state.fn == "fit":
             _save(trainer)
         self._raise_if_ending()
@@ -144,14 +156,8 @@ class Guard(Callback):
             for counts in (progress["total"], progress["current"]):
                 counts.update(MID_VALIDATION)
 
-    def _listen(self) -> Mapping[int, Any]:
-        return {number: signal.signal(number, self._note) for number in LISTENED}
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-
     def _raise_if_agreed(self) -> None:
-        self._ending = self.agreement.highest(self._received)
+        self._ending = self.agreement.highest(self.ear.heard)
         self._raise_if_ending()
 
     def _raise_if_ending(self) -> None:

@@ -1,7 +1,7 @@
 """Two ranks end together, between two steps, whoever was told to.
 
 Traps of Lightning 2.6 that these would fail on, each seen to fail with its cure taken out:
-- a signal to one rank alone is not seen, or aborts it (`Guard._listen` after training started);
+- a signal to one rank alone is not seen, or aborts it (`Ear.listen` when training starts);
 - both are told at different moments of a step, and a collective within the handler hangs (the same);
 - each step broadcasts a flag through the device and waits for it (`without_lightnings_broadcast`);
 - a validation that was cut short is not run again (`Guard.on_save_checkpoint`).
@@ -15,8 +15,11 @@ import subprocess
 import sys
 
 import pytest
+from lightning import Callback
 
+from hallo3_lightning.cli import main
 from hallo3_lightning.training.curves import rows
+from hallo3_lightning.training.signals import LISTENED
 from tests.behaviour.conftest import studio  # noqa: F401  (a fixture)
 from tests.behaviour.studio import ROOT, checkpoint, scalars
 from tests.behaviour.test_resume import same
@@ -97,3 +100,24 @@ def test_a_rank_that_hangs_is_noticed_and_the_setting_is_named(played):
     assert found["hung"] == 2
     assert "error: another rank did not answer" in said
     assert "parallel.timeout_s (3 s)" in said
+
+
+class TellWhileBuilding(Callback):
+    """Sends this process a signal when it is built, long before anything is loaded or trained."""
+
+    def __init__(self, by: str) -> None:
+        os.kill(os.getpid(), signal.Signals[by])
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGUSR1"])
+def test_a_run_told_to_stop_before_its_first_step_has_nothing_to_save(by, studio, tmp_path):  # noqa: F811
+    told = {"class_path": f"{__name__}.TellWhileBuilding", "init_args": {"by": by}}
+    command = ("fit", *studio.identity, f"--run.root={tmp_path}")
+    handlers = [signal.getsignal(number) for number in LISTENED]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, f"--trainer.callbacks={json.dumps(told)}"])
+    assert ended.value.code == 128 + signal.Signals[by]
+    run = studio.place(*command)
+    assert run.status().state == "stopped"
+    assert not list(run.checkpoints.glob("*"))
+    assert [signal.getsignal(number) for number in LISTENED] == handlers, "whoever listened before does again"
