@@ -7,7 +7,7 @@ frozen encoders and the decoder are not either.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,19 +15,47 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hallo3_lightning.batch import Batch
-from hallo3_lightning.conditioning.conditioner import Inputs
+from hallo3_lightning.conditioning.conditioner import ADAPTERS, Inputs, owner
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 from hallo3_lightning.training.trainable import set_trainable
 
 RANKS = (1, 8, 16, 64)
 
-WORKING_WIDTHS = 24
-"""Values of width C a token that one block keeps for its backward pass: 2 norms in and out (4), queries and keys before
-norm, behind it and rotated, values (7), attention (1), its output (1), MLP (4 + 4 + 1), two gated sums (2)."""
 
-ACTIVATION_BYTES = 2
+@dataclass(frozen=True)
+class Precision:
+    """Bytes that a trainer's `precision` costs.
+
+    Args:
+        weight: a parameter.
+        stream: one of the C values of a token between two blocks.
+        working: what one block keeps for its backward pass, a token and channel, if its parameters train.
+        working_frozen: the same if gradients only pass through it, to adapters before it.
+    """
+
+    weight: int
+    stream: int
+    working: int
+    working_frozen: int
+
+
+FULL = Precision(weight=4, stream=4, working=94, working_frozen=54)
+MIXED = Precision(weight=4, stream=4, working=62, working_frozen=34)
+HALF = Precision(weight=2, stream=2, working=50, working_frozen=30)
+"""Counted as autograd saves tensors, each storage once, in plain blocks (tests/test_describe.py counts again). Mixed
+keeps the stream, norms and sums in float32 and products in 16 bits; beside these it keeps 16-bit copies of the weights,
+2 bytes a parameter whatever the number of tokens, which are not in these figures."""
+
+
+def precision_of(setting: Any) -> Precision:
+    """For a trainer's `precision`, such as "bf16-mixed", "bf16-true" or 32."""
+    kind = str(setting)
+    if kind.endswith("-mixed"):
+        return MIXED
+    return HALF if kind in ("bf16-true", "16-true") else FULL
 
 
 @dataclass(frozen=True)
@@ -73,7 +101,7 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
     denoiser, alone = networks(model)
     sequence = tokens(denoiser.transformer.backbone)
     found = operations(denoiser, alone, Inputs(**model["inputs"]), model["sampling"])
-    weight_bytes = 2 if str(config["trainer"]["precision"]).endswith("-true") else 4
+    cost = precision_of(config["trainer"]["precision"])
     return {
         "parameters": {name: asdict(part) for name, part in parts(denoiser).items()},
         "copies": [name for name in denoiser.conditioners if _holds_a_copy(denoiser.conditioners[name])],
@@ -81,17 +109,21 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "operations": {name: asdict(pass_) | {"total": pass_.total} for name, pass_ in found.items()},
         "rule_of_thumb": 2 * _count(alone) * sequence["sequence"] + found["backbone forward"].attention,
         "clips_per_rank": clips,
-        "memory_bytes": {str(ranks): asdict(memory(denoiser, clips, ranks, weight_bytes)) for ranks in RANKS},
-        "memory_bytes_today": asdict(memory(denoiser, clips, 1, weight_bytes, recomputed=False)),
+        "memory_bytes": {str(ranks): asdict(memory(denoiser, clips, ranks, cost)) for ranks in RANKS},
+        "memory_bytes_today": asdict(memory_today(denoiser, clips, cost)),
     }
 
 
 def networks(model: Mapping[str, Any]) -> tuple[Denoiser, Transformer]:
     """The denoiser of a config's `model`, with what trains marked, and its backbone alone; both without memory."""
     backbone, inputs = Backbone(**model["backbone"]), Inputs(**model["inputs"])
-    with torch.device("meta"):
-        denoiser = denoiser_of(backbone, inputs, model["identity"], model.get("audio", "none"), model["options"])
-        alone = Transformer(backbone)
+    try:
+        with torch.device("meta"):
+            denoiser = denoiser_of(backbone, inputs, model["identity"], model.get("audio", "none"), model["options"])
+            alone = Transformer(backbone)
+    except (RuntimeError, TypeError, ZeroDivisionError) as error:
+        told = " ".join(str(error).split())
+        raise UsageError(f"no network has these sizes ({told}); mend model.backbone, inputs or options") from None
     set_trainable(denoiser, model["trainable"])
     return denoiser, alone
 
@@ -101,8 +133,8 @@ def parts(denoiser: Denoiser) -> dict[str, Part]:
     names = list(denoiser.conditioners)
     found = {"backbone": [0, 0]} | {kind: [0, 0] for name in names for kind in (name, f"{name} adapters")}
     for key, parameter in denoiser.named_parameters():
-        home = next((name for name in names if key.startswith(f"conditioners.{name}.")), "backbone")
-        home = next((f"{name} adapters" for name in names if f".adapters.{name}." in key), home)
+        home = owner(key) or "backbone"
+        home = f"{home} adapters" if ADAPTERS in key else home
         found[home][0] += parameter.numel()
         found[home][1] += parameter.numel() * parameter.requires_grad
     return {name: Part(*counts) for name, counts in found.items() if counts[0]}
@@ -178,26 +210,42 @@ def _latent_shape(backbone: Backbone) -> tuple[int, ...]:
     return 1, backbone.latent_frames, channels, height, width
 
 
-def memory(denoiser: Denoiser, clips: int, ranks: int, weight_bytes: int, recomputed: bool = True) -> Memory:
+def memory(denoiser: Denoiser, clips: int, ranks: int, cost: Precision) -> Memory:
     """An estimate for training with parameters, and what belongs to them, split evenly over the ranks.
 
-    The phases are neither sharded nor recomputed yet: a process of today is one rank with `recomputed` False. Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
-    Activations in bfloat16: if each block is recomputed in its backward pass, the input of each and what one keeps
-    (WORKING_WIDTHS); else what all keep, which is less where little trains. Attention is fused and keeps no scores.
-    Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), copies of
-    weights by autocast, buffers of communication, the allocator's waste.
+    The phases are neither sharded nor recomputed yet: `memory_today` is for a process of today. Gradients, two moments
+    of AdamW and the moving average are in float32, of what trains. Each block is recomputed in its backward pass, so
+    that the input of each is kept and what one of them works with. Attention is fused and keeps no scores.
+    Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), autocast's
+    copies of weights (2 bytes a parameter), buffers of communication, the allocator's waste.
     """
-    size = denoiser.transformer.backbone
     trained = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
-    kept = size.blocks + WORKING_WIDTHS if recomputed else size.blocks * WORKING_WIDTHS
-    widths = kept * tokens(size)["sequence"]
+    kept = denoiser.transformer.backbone.blocks * cost.stream + _working(denoiser, cost)
     return Memory(
-        weights=_count(denoiser) * weight_bytes / ranks,
+        weights=_count(denoiser) * cost.weight / ranks,
         gradients=trained * 4 / ranks,
         optimizer=trained * 8 / ranks,
         average=trained * 4 / ranks,
-        activations=float(clips * widths * size.width * ACTIVATION_BYTES),
+        activations=float(clips * kept * _channels(denoiser)),
     )
+
+
+def memory_today(denoiser: Denoiser, clips: int, cost: Precision) -> Memory:
+    """The same for one process that holds everything, and of every block what it works with."""
+    kept = denoiser.transformer.backbone.blocks * _working(denoiser, cost)
+    return replace(memory(denoiser, clips, 1, cost), activations=float(clips * kept * _channels(denoiser)))
+
+
+def _working(denoiser: Denoiser, cost: Precision) -> int:
+    """Bytes a token and channel: of blocks that train if any of their own parameters does."""
+    own = (p for name, p in denoiser.transformer.transformer_blocks.named_parameters() if owner(name) is None)
+    return cost.working if any(parameter.requires_grad for parameter in own) else cost.working_frozen
+
+
+def _channels(denoiser: Denoiser) -> int:
+    """Values of one clip between two blocks."""
+    size = denoiser.transformer.backbone
+    return tokens(size)["sequence"] * size.width
 
 
 def _holds_a_copy(conditioner: nn.Module) -> bool:

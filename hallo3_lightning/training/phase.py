@@ -27,7 +27,7 @@ from hallo3_lightning.training.average import Average
 from hallo3_lightning.training.checkpoints import refuse_another_model
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
 from hallo3_lightning.training.start import start_from
-from hallo3_lightning.training.trainable import set_trainable
+from hallo3_lightning.training.trainable import leave_out, set_trainable
 
 UNSCORED_FRAMES = 4
 """Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
@@ -82,7 +82,8 @@ class Phase(LightningModule):
         if init_from is not None:
             assert isinstance(init_from, str), "the command line turns config files into the checkpoint of their run"
             start_from(self.denoiser, init_from)
-        self.trained = set_trainable(self.denoiser, trainable)
+        set_trainable(self.denoiser, trainable)
+        self.trained = leave_out(self.denoiser, self.denoiser.unread())
         self.average = Average(self.denoiser, average_decay)
         self.process = Process()
         self.validation_loss = ClipMean()

@@ -48,7 +48,9 @@ def step(request, goldens) -> Step:
     prediction = network(noisy, index, batch)
     losses = loss_by_clip(prediction, process.velocity(latents, noise, index))
     losses.mean().backward()
-    return Step(request.param, recorded, network, noisy, prediction, losses, goldens.tensors(f"{request.param}_forward"))
+    return Step(
+        request.param, recorded, network, noisy, prediction, losses, goldens.tensors(f"{request.param}_forward")
+    )
 
 
 def test_noisy_latents(step):

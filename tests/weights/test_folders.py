@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.model.transformer import Backbone, Transformer
+from hallo3_lightning.weights.aside import written_aside
 from hallo3_lightning.weights.exporting import export_weights
-from hallo3_lightning.weights.folder import add_to_fingerprint, read, written_aside
+from hallo3_lightning.weights.folder import add_to_fingerprint, read
 from hallo3_lightning.weights.importing import import_weights
-from hallo3_lightning.weights.source import Remapped
+from hallo3_lightning.weights.sat import Remapped
 from tests import tiny
 from tests.model.test_transformer import theirs_like
 
