@@ -127,7 +127,7 @@ def signals_of(sample: Sample, encoders: FrozenEncoders, wanted: Wanted, signals
 
 def _latents(sample: Sample, start: int, encoders: FrozenEncoders, wanted: Wanted) -> Tensor:
     """[1, T, C, h, w]; one clip at a time, so that a sample's clips need not fit on the device together."""
-    clip = torch.from_numpy(np.ascontiguousarray(sample.video[start : start + wanted.clip_frames])).to(wanted.device)
+    clip = torch.from_numpy(np.array(sample.video[start : start + wanted.clip_frames])).to(wanted.device)
     return encoders.video.encode(signed(rearrange(clip, "f h w c -> 1 f c h w")))
 
 

@@ -31,8 +31,8 @@ def cut(
     truth = sample.truth
     return Batch(
         keys=(sample.key,),
-        positions=torch.tensor([position]),
-        starts=torch.tensor([start]),
+        positions=_one(np.array(position)),
+        starts=_one(np.array(start)),
         captions=(sample.caption,),
         video=rearrange(_one(pixels), "b f h w c -> b f c h w"),
         reference=rearrange(_one(sample.video[reference]), "b h w c -> b c h w"),
@@ -51,9 +51,9 @@ def _face_mask(sample: Sample) -> Tensor | None:
     if sample.facts["face_box"] is None:
         return None
     x0, y0, x1, y1 = sample.facts["face_box"]
-    mask = torch.zeros(1, 1, sample.facts["height"], sample.facts["width"])
-    mask[..., y0:y1, x0:x1] = 1
-    return mask
+    mask = np.zeros((1, sample.facts["height"], sample.facts["width"]), np.float32)
+    mask[:, y0:y1, x0:x1] = 1
+    return _one(mask)
 
 
 def _waveform(sample: Sample, start: int, frames: int) -> Tensor | None:
@@ -96,5 +96,5 @@ def _signal(sample: Sample, name: str, array: np.ndarray | None) -> Tensor | Non
 
 
 def _one(array: np.ndarray) -> Tensor:
-    """A batch of one of an array."""
-    return torch.from_numpy(array)[None]
+    """A batch of one of an array; a view of what was read is copied, as tensors may be written to."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())[None]

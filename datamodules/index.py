@@ -3,12 +3,24 @@
 import os
 import tempfile
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules.index_file import INDEX_FILE, Buffer, Contents, NotAnIndex, check, mapped, packed, parsed, save
+from datamodules.index_file import (
+    INDEX_FILE,
+    Buffer,
+    Contents,
+    NotAnIndex,
+    check,
+    mapped,
+    packed,
+    parsed,
+    problems_of,
+    save,
+)
 from datamodules.indexing import build
 from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
@@ -34,8 +46,8 @@ class Index:
         """source: the index file, checked before, or what would stand in it."""
         self.store = store
         self._source = source
-        buffer: Buffer = mapped(source) if isinstance(source, Path) else source
-        self._contents: Contents = parsed(buffer)
+        self._buffer: Buffer = mapped(source) if isinstance(source, Path) else source
+        self._contents: Contents = parsed(self._buffer)
         self.samples_per_shard = np.array([shard.samples for shard in self._contents.shards], np.int64)
         """[S], shards in order of name."""
         self._shard_ends = np.cumsum(self.samples_per_shard)
@@ -76,10 +88,10 @@ class Index:
         """Bytes of all shards."""
         return sum(shard.bytes for shard in self._contents.shards)
 
-    @property
+    @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """What was left out, and why."""
-        return self._contents.problems
+        return problems_of(self._buffer)
 
     @property
     def verified(self) -> bool:

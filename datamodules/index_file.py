@@ -68,6 +68,7 @@ class Contents:
     keys: np.ndarray
     """[bytes] uint8."""
     problems: tuple[Problem, ...]
+    """Of what is to be written; those of a file are read by `problems_of`, so that no worker carries them."""
     digest: str
     """Of the bytes of all shards and of which samples were kept."""
     verified: bool = False
@@ -127,14 +128,13 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def parsed(buffer: Buffer) -> Contents:
-    """What the file holds, its size and header checked, the rest not touched: O(1) in the number of samples.
+    """What the file holds but its problems, its size and header checked, the rest not touched: O(1) in its samples.
 
     Raises NotAnIndex.
     """
     header, start = _header(buffer)
     try:
         shards = tuple(Shard(**_typed(Shard, shard)) for shard in header["shards"])
-        problems = tuple(Problem(**_typed(Problem, problem)) for problem in header["problems"])
         members = tuple(str(name) for name in header["members"])
         facts = str(header["digest"]), bool(header["verified"]), int(header["repeated_keys"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -151,12 +151,22 @@ def parsed(buffer: Buffer) -> Contents:
     if key_ends[0] != 0 or key_ends[-1] != len(keys):
         raise NotAnIndex(f"{len(keys)} bytes of keys, expected {key_ends[-1]}")
     table = rearrange(table, "(r m two) -> r m two", r=rows, m=len(members), two=2)
-    return Contents(shards, members, table, key_ends, keys, problems, *facts)
+    return Contents(shards, members, table, key_ends, keys, (), *facts)
+
+
+def problems_of(buffer: Buffer) -> tuple[Problem, ...]:
+    """The problems that the file lists, of which there may be many. Raises NotAnIndex."""
+    header, _ = _header(buffer)
+    try:
+        return tuple(Problem(**_typed(Problem, problem)) for problem in header["problems"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NotAnIndex(f"problems of another shape ({error!r})") from error
 
 
 def check(buffer: Buffer) -> None:
     """Read the whole file once: checksum, every member inside its shard, keys in order. Raises NotAnIndex."""
     contents = parsed(buffer)
+    problems_of(buffer)
     _, start = _header(buffer)
     checksum, view = 0, memoryview(buffer)
     for first in range(start, len(buffer), _CHUNK):

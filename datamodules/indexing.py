@@ -19,6 +19,9 @@ from datamodules.stores import LocalStore, Range, Store
 
 FRAMES_AT_ONCE = 32
 
+QUIET = 8
+"""So few shards are indexed without showing progress."""
+
 MOST_PROBLEMS = 200_000
 """Problems that an index lists; what is left out past it is only counted."""
 
@@ -53,7 +56,7 @@ def build(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     parts = []
     with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=workers == 1 and not verify
+        *columns, console=Console(stderr=True), transient=True, disable=not verify and len(shards) < QUIET
     ) as progress:
         task = progress.add_task("verifying shards" if verify else "indexing shards", total=len(shards))
         for part in spread(work, shards, max(min(workers, len(shards)), 1)):

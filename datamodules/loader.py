@@ -1,7 +1,7 @@
 """From positions in the global order to batches: which clip stands at a position, and who reads which."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -144,9 +144,10 @@ class Clips(Dataset[Batch]):
         if isinstance(members, BadSample):
             return members
         try:
-            sample = decode(members, takes.samples.key(ask.number), takes.samples.shard(ask.number))
+            samples, wanted = takes.samples, takes.form.fields
+            sample = decode(members, samples.key(ask.number), samples.shard(ask.number), sound="waveform" in wanted)
             check(sample, takes)
-            return self.clip(_only(sample, takes.form.fields), takes, ask)
+            return self.clip(_only(sample, wanted), takes, ask)
         except BadSample as error:
             return error
 
@@ -211,17 +212,18 @@ class HeldOutClips(Clips):
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """The positions of one rank's micro-batches, from `start` on and without end."""
+    """The positions of one rank's micro-batches without end, from where `start` says when reading begins."""
 
-    def __init__(self, start: int, rank: int, world: int, batch_size: int) -> None:
+    def __init__(self, start: Callable[[], int], rank: int, world: int, batch_size: int) -> None:
         self.start = start
         self.rank = rank
         self.world = world
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
+        start = self.start()
         for step in itertools.count():
-            yield list(positions_of(step, self.start, self.rank, self.world, self.batch_size))
+            yield list(positions_of(step, start, self.rank, self.world, self.batch_size))
 
     def __len__(self) -> int:
         return ENDLESS

@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -41,7 +42,11 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], workers: int) 
 
 
 def end_with_parent() -> None:
-    """To be called first in a worker: one whose parent was killed would wait for work for ever."""
+    """To be called first in a worker: one whose parent was killed would wait for work for ever.
+
+    Ctrl-C ends it at once, where Python would first do what is queued.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -26,9 +26,11 @@ read from it.
 
 import io
 import json
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,7 +149,33 @@ def _read_json(payload: bytes) -> dict[str, Any]:
 
 
 def _read_npy(payload: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(payload), allow_pickle=False)
+    """A view of the payload: nothing is copied, and nothing is reserved for what an array claims to hold."""
+    width = 2 if payload[6:7] == b"\x01" else 4  # of the length, by the format's version
+    begin = 8 + width + int.from_bytes(payload[8 : 8 + width], "little")
+    if begin > _LONGEST_HEADER:
+        raise ValueError(f"its header claims {begin} bytes, at most {_LONGEST_HEADER} are read")
+    shape, in_columns, dtype = _npy_header(payload[:begin])
+    count = math.prod(shape)
+    if count * dtype.itemsize > len(payload) - begin:
+        raise ValueError(f"it holds {len(payload) - begin} bytes, too few for {dtype} {list(shape)}")
+    return np.frombuffer(payload, dtype, count, begin).reshape(shape, order="F" if in_columns else "C")
+
+
+_LONGEST_HEADER = 10_000
+
+
+@lru_cache(maxsize=256)
+def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether by columns, dtype. Samples are alike: parsing it anew takes longer than all other reading."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"it is of version {version} of the format, expected 1.0 or 2.0")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(file)
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype} {list(shape)}; objects are never read")
+    return shape, in_columns, dtype
 
 
 def _read_wav(payload: bytes) -> np.ndarray:
@@ -216,8 +244,10 @@ DECODING_ERRORS = (
 """What the decoders raise for bytes that are not what the member's name says, or that claim to be endless."""
 
 
-def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
+def decode(members: Mapping[str, bytes], key: str, shard: str, sound: bool = True) -> Sample:
     """The sample whose members these are; `shard` is for the error messages.
+
+    sound: whether the sound track of a video is decoded where there is no wav.
 
     Raises BadSample, naming shard, key and member, for what is missing, undecodable or not of the size that the
     json says.
@@ -233,7 +263,7 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
             reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
             message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
             raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
-    _complete(fields)
+    _complete(fields, sound)
     absent = [given for field, given in REQUIRED.items() if field not in fields]
     if absent:
         message = f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}"
@@ -245,7 +275,7 @@ def decode(members: Mapping[str, bytes], key: str, shard: str) -> Sample:
     return sample
 
 
-def _complete(fields: dict[str, Any]) -> None:
+def _complete(fields: dict[str, Any], sound: bool) -> None:
     """What a video file says of itself stands in for what the sample does not say."""
     video = fields.get("video")
     if not isinstance(video, Mp4):
@@ -254,7 +284,7 @@ def _complete(fields: dict[str, Any]) -> None:
     seen = {"frames": frames, "fps": FPS, "height": height, "width": width}
     unknown = {"face_box": None, "identity": "", "split": ""}
     fields["facts"] = {**seen, **unknown, **fields.get("facts", {})}
-    if fields["waveform"] is None:
+    if fields["waveform"] is None and sound:
         fields["waveform"] = video.file.sound()
 
 

@@ -183,6 +183,8 @@ class FsspecStore:
         """sizes: bytes that each shard had when it was indexed; compared when it is first read."""
         self.place = checked_url(url)
         self.sizes = dict(sizes or {})
+        # hf:// reads through files, which would read ahead
+        self._exactly = {"cache_type": "none"} if self.place.startswith("hf://") else {}
         self._compared: set[str] = set()
         self._made: tuple[int, Any] | None = None
 
@@ -194,7 +196,8 @@ class FsspecStore:
 
     def stat(self, name: str) -> Stat:
         """Size and ETag of a file."""
-        info = _patiently(lambda: self._files().info(self._path(name)), f"{self.place}/{name}")
+        asked = {"expand_info": True} if self.place.startswith("hf://") else {}  # else it tells no tag
+        info = self._patiently(lambda: self._files().info(self._path(name), **asked), f"{self.place}/{name}")
         tags = (info.get(field) for field in ("ETag", "etag", "blob_id", "md5Hash", "LastModified", "Last-Modified"))
         if info.get("size") is None:
             raise UsageError(f"{self.place}/{name}: the server does not say how long it is; serve it as a plain file")
@@ -202,7 +205,7 @@ class FsspecStore:
 
     def names(self) -> list[str]:
         """The plainly named files of the folder, sorted; OSError where the server cannot list it."""
-        found = _patiently(lambda: self._files().ls(self._path(""), detail=False), self.place)
+        found = self._patiently(lambda: self._files().ls(self._path(""), detail=False), self.place)
         names = {path.rstrip("/").rpartition("/")[2] for path in found}
         return sorted(name for name in names if _PLAIN_NAME.fullmatch(name))
 
@@ -222,7 +225,7 @@ class FsspecStore:
         self._compare(wanted.shard)
         path, end = self._path(wanted.shard), wanted.offset + wanted.size
         where = f"{self.place}/{wanted.shard}"
-        payload = _patiently(lambda: self._files().cat_file(path, start=wanted.offset, end=end), where)
+        payload = self._patiently(lambda: self._files().cat_file(path, wanted.offset, end, **self._exactly), where)
         if len(payload) > wanted.size:
             raise UsageError(f"{where}: the server does not serve byte ranges; copy the shards to one that does")
         return _whole(payload, wanted, self.place)
@@ -237,6 +240,20 @@ class FsspecStore:
                 "and upload the index"
             )
         self._compared.add(name)
+
+    def _patiently(self, ask: Callable[[], Result], what: str) -> Result:
+        """The answer, asked for again after a pause while the fault may pass; OSError when it does not."""
+        passing = _passing_faults(self.place.partition("://")[0])
+        for attempt in range(TRIES):
+            try:
+                return ask()
+            except passing as error:
+                if _stays(error):
+                    raise _told(error, what) from error
+                fault: Exception = error
+            if attempt + 1 < TRIES:  # spread, as all ranks may wait for the same server
+                time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))
+        raise OSError(f"{what}: no answer after {TRIES} tries: {fault!r}; the same command goes on when it is back")
 
     def _path(self, name: str) -> str:
         if name and not _PLAIN_NAME.fullmatch(name):
@@ -275,20 +292,15 @@ def _file_system(scheme: str) -> Any:
         raise UsageError(f"{scheme}:// needs the package {package}; install it with: pip install {package}") from error
 
 
-def _patiently(ask: Callable[[], Result], what: str) -> Result:
-    """The answer, asked for again after a pause while the fault may pass; OSError when it does not."""
+def _passing_faults(scheme: str) -> tuple[type[Exception], ...]:
+    """What is raised for trouble on the way: the packages behind s3:// and gs:// raise OSError."""
+    if scheme == "hf":
+        from huggingface_hub import errors  # HTTPError there is that of its http library, which has changed before
+
+        return (OSError, errors.HTTPError)
     import aiohttp
 
-    for attempt in range(TRIES):
-        try:
-            return ask()
-        except (OSError, aiohttp.ClientError) as error:
-            if _stays(error):
-                raise _told(error, what) from error
-            fault: Exception = error
-        if attempt + 1 < TRIES:
-            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))
-    raise OSError(f"{what}: no answer after {TRIES} tries: {fault!r}; the same command goes on when it is back")
+    return (OSError, aiohttp.ClientError)
 
 
 def _stays(error: Exception) -> bool:
@@ -302,7 +314,8 @@ def _stays(error: Exception) -> bool:
 
 def _status(error: Exception) -> int | None:
     """What an http server answered, if it did."""
-    told = getattr(error.__cause__ if isinstance(error, FileNotFoundError) else error, "status", None)
+    cause = (error.__cause__ or error) if isinstance(error, FileNotFoundError) else error
+    told = getattr(cause, "status", None) or getattr(getattr(cause, "response", None), "status_code", None)
     return told if isinstance(told, int) else None
 
 

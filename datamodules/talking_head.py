@@ -32,7 +32,7 @@ class TalkingHead(LightningDataModule):
 
     def __init__(
         self,
-        shards: str = "",
+        shards: str,
         clip_frames: int = 17,
         batch_size: int = 16,
         eval_batch_size: int = 16,
@@ -60,8 +60,7 @@ class TalkingHead(LightningDataModule):
             seed: Of the order of samples, the first frame of each clip and its reference frame.
             validation_clips: Only the first so many held-out clips are validated on; all by default.
             test_clips: Only the first so many held-out clips are tested on; all by default.
-            mixture: Data sets to train on instead of `shards`, which then gives the held-out clips alone (without it,
-                the first of the mixture does).
+            mixture: Data sets to train on instead of `shards`, which then gives the held-out clips alone.
             window: Shards whose samples are shuffled together; 0 shuffles all. A small one reads few shards at a time.
             mix_unit: Clips in a row that come from one source of the mixture; where clips of the sources differ in
                 length or size, a multiple of batch_size.
@@ -114,7 +113,7 @@ class TalkingHead(LightningDataModule):
 
     @cached_property
     def held_out_index(self) -> Index:
-        return self._opened(self._held_out_place, "held_out")
+        return self._opened(self.shards, "held_out")
 
     @cached_property
     def train_samples(self) -> tuple[Samples, ...]:
@@ -147,7 +146,7 @@ class TalkingHead(LightningDataModule):
     def data_fingerprint(self) -> str:
         """Of the bytes of both splits, as `hallo3 synthesize` writes it into dataset.json; "none" for an absent split."""
         train = "+".join(self._digest(source.shards, "train") for source in self.sources)
-        return f"{train}-{self._digest(self._held_out_place, 'held_out')}"
+        return f"{train}-{self._digest(self.shards, 'held_out')}"
 
     @property
     def num_test_clips(self) -> int:
@@ -164,7 +163,7 @@ class TalkingHead(LightningDataModule):
     def prepare_data(self) -> None:
         """Index the shards, once a node, before the ranks open them."""
         places = [(source.shards, "train") for source in self.sources]
-        for index in (self._opened(*place) for place in [*places, (self._held_out_place, "held_out")]):
+        for index in (self._opened(*place) for place in [*places, (self.shards, "held_out")]):
             if index.problems:
                 first, count = index.problems[0], len(index.problems)
                 what = f"{first.shard} '{first.key}': {first.reason}"
@@ -197,7 +196,7 @@ class TalkingHead(LightningDataModule):
         self._step = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(
             self._training(),
-            batch_sampler=GlobalBatches(self.samples_seen, rank, world, self.batch_size),
+            batch_sampler=GlobalBatches(lambda: self._trained_to, rank, world, self.batch_size),
             num_workers=self.num_workers,
             collate_fn=joined,
             pin_memory=torch.cuda.is_available(),
@@ -287,10 +286,6 @@ class TalkingHead(LightningDataModule):
     def _clip_frames(self) -> tuple[int, ...]:
         """Of the clips of each source."""
         return tuple(checked_frames(source.clip_frames or self.clip_frames) for source in self.sources)
-
-    @property
-    def _held_out_place(self) -> str:
-        return self.shards or self.sources[0].shards
 
     def _opened(self, place: str, split: str) -> Index:
         if is_url(place):

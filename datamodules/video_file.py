@@ -141,6 +141,8 @@ class VideoFile:
         done, last = 0, None
         for frame in itertools.chain(self._decoded(start), [None]):
             ready = len(times) if frame is None else int(np.searchsorted(times, frame.pts or 0))
+            if ready < done:
+                raise VideoFault("undecodable frame", "its frames do not come in the order of their times")
             if ready > done:
                 if last is None:
                     raise VideoFault("undecodable frame", "a frame cannot be decoded, nor any before it")

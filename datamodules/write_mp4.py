@@ -64,7 +64,9 @@ def _video_stream(
             f"frames of {width} x {height} pixels cannot be written as yuv420p, which needs even sizes; "
             "resize them or write yuv444p"
         )
-    options = {"crf": str(crf), "preset": "medium", "x264-params": f"threads=1:keyint={key_frame_every}:open-gop=0"}
+    # x264's shortcuts for the processor at hand depend on the memory they are given: the same frames gave other bytes
+    exactly = f"threads=1:cpu-independent=1:keyint={key_frame_every}:open-gop=0"
+    options = {"crf": str(crf), "preset": "medium", "x264-params": exactly}
     stream = container.add_stream("libx264", rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
     context = stream.codec_context

@@ -64,17 +64,21 @@ def _ceil(pixels: float) -> int:
     return math.ceil(pixels - 1e-6)
 
 
-def framing(source: tuple[int, int], size: tuple[int, int], fit: str) -> Framing:
-    """How pictures of `source` (height, width) fill those of `size`, by one of FITS."""
+def framing(source: tuple[int, int], size: tuple[int, int], fit: str, pixel_aspect: float = 1.0) -> Framing:
+    """How pictures of `source` (height, width) fill those of `size`, by one of FITS.
+
+    pixel_aspect: width over height of a source pixel, as it is meant to be shown.
+    """
     (h, w), (height, width) = source, size
     whole, full = (0.0, 0.0, float(w), float(h)), (0, 0, width, height)
+    aspect = width / height / pixel_aspect  # of the output, in pixels of the source
     if fit == "crop":
-        across, down = min(w, h * width / height), min(h, w * height / width)
+        across, down = min(w, h * aspect), min(h, w / aspect)
         x0, y0 = (w - across) / 2, (h - down) / 2
         return Framing((x0, y0, x0 + across, y0 + down), full, height, width)
     if fit == "pad":
-        scale = min(height / h, width / w)
-        return Framing(whole, _middle(round(h * scale), round(w * scale), size), height, width)
+        scale = min(height / h, width / (w * pixel_aspect))
+        return Framing(whole, _middle(round(h * scale), round(w * pixel_aspect * scale), size), height, width)
     if fit == "square":
         return Framing(whole, _middle(min(size), min(size), size), height, width)
     assert fit == "stretch", fit

@@ -77,7 +77,7 @@ class Judge:
         facts, settings = file.facts, self.settings
         if settings.need_caption and not source.caption:
             raise Dropped("no caption")
-        how = framing((facts.height, facts.width), (settings.height, settings.width), settings.fit)
+        how = framing((facts.height, facts.width), (settings.height, settings.width), settings.fit, facts.pixel_aspect)
         if how.enlargement > settings.enlarge_limit:
             raise Dropped("too small", f"{facts.height}x{facts.width} enlarged {how.enlargement:.2f} times")
         if facts.frames < settings.min_frames:

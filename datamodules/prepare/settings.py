@@ -74,6 +74,11 @@ class Settings:
             raise UsageError(
                 f"--take-frames is {self.take_frames}, --min-frames {self.min_frames}: every take would be too short"
             )
+        if self.face_every > self.min_frames:
+            raise UsageError(
+                f"--face-every is {self.face_every}, --min-frames {self.min_frames}: a take could have no frame that is "
+                "looked at"
+            )
         if not 0 < self.face_share <= 1:
             raise UsageError(f"--face-share is {self.face_share}; it is a share above 0, at most 1")
         if self.enlarge_limit <= 0:

@@ -88,7 +88,7 @@ def _caption(texts: Path, name: str) -> str | None:
     if not file.is_file() or file.stat().st_size > LONGEST_CAPTION:
         return None
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         return None
 

@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hallo3_lightning.errors import UsageError
+from hallo3_lightning.errors import UsageError, unknown
 
 TRAIN, HELD_OUT = "train", "held_out"
+
+MOST_LISTED = 20
+"""Identities in an error message."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,13 @@ class Split:
 
     share: float = 0.0
     named: tuple[str, ...] | None = None
+
+    def check(self, identities: Iterable[str]) -> None:
+        """Raise UsageError for a named identity that there is not."""
+        known = sorted(set(identities))
+        for name in self.named or ():
+            if name not in known:
+                raise unknown("identity", name, known[:MOST_LISTED], "the videos; --held-out names it")
 
     def of(self, identities: Iterable[str]) -> dict[str, str]:
         """Identity -> train or held_out.

@@ -78,4 +78,4 @@ def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: in
 
 
 def _frames(video: object) -> torch.Tensor:
-    return rearrange(torch.as_tensor(video), "f h w c -> f c h w")
+    return rearrange(torch.tensor(video), "f h w c -> f c h w")

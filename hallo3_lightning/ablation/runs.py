@@ -33,8 +33,8 @@ TRAINER_KEYS = (
 LOCK_PATIENCE_S = 1.0
 """How long a starting run waits for its lock: somebody who only looks at it holds it for an instant."""
 
-DATA_KEYS_ASIDE = ("num_workers", "eval_batch_size")
-"""Data options that do not change results."""
+DATA_KEYS_ASIDE = ("num_workers", "eval_batch_size", "leading_frames", "strict", "max_bad_fraction")
+"""Data options that do not change the results of a run that ends."""
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,21 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     same place make another run, and the same data at another place do not.
     """
     results = results_of(config)
-    described = _read_json(Path(config["data"]["shards"]) / "dataset.json")
-    if described is not None:
-        results["data.shards"] = described["fingerprint"]
+    results["data.shards"] = _bytes_of(config["data"]["shards"])
+    if config["data"].get("mixture"):
+        sources = config["data"]["mixture"]
+        results["data.mixture"] = [{**source, "shards": _bytes_of(source["shards"])} for source in sources]
     files = ancestor(config)
     if files is not None:
         results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}
         results["model.init_from"] = fingerprint(resolve(files, {}))
     return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _bytes_of(shards: str) -> str:
+    """The fingerprint of shards that say theirs, else their place."""
+    described = _read_json(Path(shards) / "dataset.json")
+    return shards if described is None else described["fingerprint"]
 
 
 def named(config: Mapping[str, Any], root: str | Path | None = None, name: str | None = None) -> RunFolder:

@@ -5,20 +5,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hallo3_lightning.errors import UsageError
 
-COUNTER = "num_batches_tracked"
-"""Of batch norms: not used in evaluation, and absent from files of old."""
+UNUSED = ("num_batches_tracked", "position_ids")
+"""What names end in that no network here reads: counters of batch norms, and 0, 1, 2, ... of transformers of old."""
 
 
-def load_state(network: nn.Module, file: Path) -> None:
-    """Give a network the tensors of a file; nothing in the file is run. Raises UsageError where the names or sizes
-    differ, or the file is none of tensors."""
-    state = read_state(file)
-    wanted = {name: value.shape for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
-    there = {name: value.shape for name, value in state.items() if not name.endswith(COUNTER)}
+WRAPPER = "module."
+"""Before each name in files of networks that were trained on several devices."""
+
+
+def load_state(network: nn.Module, file: Path, part: str | None = None, only: tuple[str, ...] = ("",)) -> None:
+    """Give a network the tensors of a file, or of a named part of one, or those whose names begin as `only` says; nothing
+    in the file is run. Raises UsageError where the names or sizes differ, or the file is none of tensors."""
+    state = {name: value for name, value in read_state(file, part).items() if name.startswith(only)}
+    wanted = {name: value.shape for name, value in network.state_dict().items() if not name.endswith(UNUSED)}
+    there = {name: value.shape for name, value in state.items() if not name.endswith(UNUSED)}
     if wanted != there:
         differing = sorted(n for n in wanted.keys() | there.keys() if wanted.get(n) != there.get(n))
         raise UsageError(
@@ -28,15 +34,22 @@ def load_state(network: nn.Module, file: Path) -> None:
     network.load_state_dict(state, strict=False)
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """The named tensors of a file."""
+def read_state(file: Path, part: str | None = None) -> dict[str, Tensor]:
+    """The named tensors of a file, or of one part of it."""
+    content: object = None
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
-        content = None
+        if file.suffix == ".safetensors":
+            content = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError):
+        pass
+    if part is not None and isinstance(content, Mapping):
+        content = content.get(part)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UsageError(
             f"{file} ({file.stat().st_size:,} bytes) is damaged, or holds something else than named tensors, which is "
             "not read; `hallo3 doctor` names the file meant and its source"
         )
-    return dict(content)
+    wrapped = all(name.startswith(WRAPPER) for name in content)
+    return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}

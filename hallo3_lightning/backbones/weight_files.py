@@ -133,7 +133,71 @@ S3FD = WeightFile(
     needed_by=(),
 )
 
-REGISTRY: Mapping[str, WeightFile] = {file.name: file for file in (SCRFD, ARCFACE, SYNCNET, S3FD)}
+INCEPTION = WeightFile(
+    name="pt_inception-2015-12-05-6726825d.pth",
+    also_named=("weights-inception-2015-12-05-6726825d.pth",),
+    num_bytes=95_628_359,
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    source="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    licence="Apache-2.0 (pytorch-fid)",
+    purpose="features of pictures for FID and KID (Inception-v3, arXiv 1512.00567)",
+    needed_by=(),
+)
+
+I3D = WeightFile(
+    name="i3d_pretrained_400.pt",
+    num_bytes=None,
+    sha256=None,
+    source="github.com/wilson1yan/VideoGPT or github.com/Wangt-CN/DisCo, which fetch it for FVD (not i3d_torchscript.pt)",
+    licence="not stated (the network it was converted from: Apache-2.0)",
+    purpose="features of videos for FVD and KVD (I3D, arXiv 1705.07750)",
+    needed_by=(),
+)
+
+DEEP3D = WeightFile(
+    name="epoch_20.pth",
+    num_bytes=None,
+    sha256=None,
+    source='github.com/sicxu/Deep3DFaceRecon_pytorch, README, "Prepare prerequisite models"',
+    licence="not stated (the code beside it: MIT; the Basel Face Model's terms hold for shapes made with it)",
+    purpose="expressions of faces for E-FID (R-Net of Deep3DFaceRecon, arXiv 1903.08527)",
+    needed_by=(),
+)
+
+DINO = WeightFile(
+    name="dino_vitbase16_pretrain.pth",
+    num_bytes=None,
+    sha256=None,
+    source="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+    licence="Apache-2.0",
+    purpose="subject consistency (DINO ViT-B/16, arXiv 2104.14294)",
+    needed_by=(),
+)
+
+CLIP = WeightFile(
+    name="clip-vit-base-patch32/model.safetensors",
+    also_named=("clip-vit-base-patch32/pytorch_model.bin",),
+    num_bytes=None,
+    sha256=None,
+    source="https://huggingface.co/openai/clip-vit-base-patch32, the folder under its name (not OpenAI's ViT-B-32.pt)",
+    licence="MIT (OpenAI's CLIP)",
+    purpose="background consistency (CLIP ViT-B/32, arXiv 2103.00020)",
+    needed_by=(),
+)
+
+RAFT = WeightFile(
+    name="raft-things.pth",
+    num_bytes=21_108_000,
+    sha256="fcfa4125d6418f4de95d84aec20a3c5f4e205101715a79f193243c186ac9a7e1",
+    source="models.zip of github.com/princeton-vl/RAFT (download_models.sh)",
+    licence="BSD-3-Clause",
+    purpose="optical flow for the dynamic degree (RAFT, arXiv 2003.12039)",
+    needed_by=(),
+)
+
+REGISTRY: Mapping[str, WeightFile] = {
+    file.name: file for file in (SCRFD, ARCFACE, SYNCNET, S3FD, INCEPTION, I3D, DEEP3D, DINO, CLIP, RAFT)
+}
 
 
 @dataclass(frozen=True)

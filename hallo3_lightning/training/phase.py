@@ -8,6 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from datamodules.cached import refuse_other_encoders
+from datamodules.talking_head import data_parallel_place
 from hallo3_lightning.animate import Animator, Sampling, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
@@ -206,8 +207,9 @@ class Phase(LightningModule):
     def protocol(self, batch: Batch) -> Protocol:
         """How this run is evaluated, by every metric that data like this batch allow."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        _, ranks = data_parallel_place(self.trainer)
         return Protocol(
-            clips=min(data.num_test_clips, data.eval_batch_size * sum(map(int, self.trainer.num_test_batches))),
+            clips=min(data.num_test_clips, data.eval_batch_size * sum(map(int, self.trainer.num_test_batches)) * ranks),
             frames=data.eval_frames,
             guidance=self.sampling.guidance,
             sampler_steps=self.sampling.steps,

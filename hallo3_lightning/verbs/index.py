@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.verbs._shards import places_of
+from hallo3_lightning.verbs._shards import one_sentence, places_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(shards: Sequence[str], verify: bool, strict: bool, workers: int | None, out: Path) -> int:
     """Exit status 0: all is well; 1: something is wrong with the shards, and was left out."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from datamodules.index_file import INDEX_FILE
     from datamodules.processes import cores
 
     if workers is not None and workers < 1:
@@ -44,8 +48,12 @@ def run(shards: Sequence[str], verify: bool, strict: bool, workers: int | None, 
     places = [place for given in shards for place in places_of(given)]
     if len(places) > 1 and any(not isinstance(place, Path) for place in places):
         raise UsageError("one URL at a time: --out names one file")
-    indexes = [_index(place, verify, strict, workers or cores(), out) for place in places]
-    return _report(indexes, strict)
+    with one_sentence():
+        indexes = [_index(place, verify, strict, workers or cores(), out) for place in places]
+    status = _report(indexes, strict)
+    if isinstance(places[0], str) and not (strict and status):
+        Console().print(Text(f"wrote {out}; put it beside the shards, as {places[0]}/{INDEX_FILE}"), soft_wrap=True)
+    return status
 
 
 def _index(place: Path | str, verify: bool, strict: bool, workers: int, out: Path) -> "Index":

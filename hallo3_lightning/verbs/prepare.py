@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="compare lips with sound by the SyncNet in this folder of weight files (not done)")  # fmt: skip
     parser.add_argument("--workers", type=int, default=None, help="processes (one a core)")
     parser.add_argument("--keep-work", action="store_true", help="keep each video's result: to add videos later")
+    parser.add_argument("--cache", action="append", default=None, metavar="CONFIG", help="then compute the signals of this "
+                        "run's config ahead, into OUT/cache, as `hallo3 cache` does; may be given several times")  # fmt: skip
     _add_limits(parser.add_argument_group("what is kept"))
 
 
@@ -64,6 +66,7 @@ def run(
     lip_sync: Path | None,
     workers: int | None,
     keep_work: bool,
+    cache: list[str] | None,
     no_caption_needed: bool,
     drop_limit: float,
     **limits: Any,
@@ -93,9 +96,22 @@ def run(
     )
     settings.check()
     sources = find_sources(videos, captions, layout, settings.identity_of)
+    settings.split.check(source.identity for source in sources)
     summary = prepare(sources, out, Judge(settings, finder, lips), workers=workers, keep_work=keep_work)
     summary.show(Console(), out, drop_limit)
-    return int(summary.dropped_share > drop_limit)
+    if summary.dropped_share > drop_limit:
+        return 1
+    return _cache(out, cache, workers) if cache else 0
+
+
+def _cache(out: Path, configs: list[str], workers: int | None) -> int:
+    """What `hallo3 cache OUT OUT/cache --config ...` does."""
+    from hallo3_lightning.verbs import cache
+
+    parser = argparse.ArgumentParser()
+    cache.add_arguments(parser)
+    typed = [str(out), str(out / "cache"), *(f"--config={config}" for config in configs)]
+    return cache.run(**{**vars(parser.parse_args(typed)), "workers": workers})
 
 
 def _size(told: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.verbs._shards import places_of
+from hallo3_lightning.verbs._shards import one_sentence, places_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +33,12 @@ def run(shards: str, key: str | None, out: Path | None, samples: int) -> int:
         raise UsageError(f"--out is {out}; expected a name that ends with .png, in a folder that is there")
     if samples < 1:
         raise UsageError(f"--samples is {samples}; expected 1 or more")
-    indexes = [open_index(place) for place in places_of(shards)]
-    if key is None:
-        _show_all(indexes, out, samples)
-    else:
-        _show_one(*_found(indexes, key), out)
+    with one_sentence():
+        indexes = [open_index(place) for place in places_of(shards)]
+        if key is None:
+            _show_all(indexes, out, samples)
+        else:
+            _show_one(*_found(indexes, key), out)
     return 0
 
 

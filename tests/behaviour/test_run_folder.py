@@ -77,7 +77,7 @@ def test_the_verbs_after_fit_use_its_checkpoint(studio, identity, capsys):
     assert main(["test", *studio.identity]) == 0
     assert identity.metrics() == before
     assert main(["validate", *studio.identity]) == 0
-    assert f"{scalars(identity, 'val/loss')[0][1]:.4f}" in capsys.readouterr().out
+    assert f"{scalars(identity, 'val/loss')[0][1]:.10f}"[:6] in capsys.readouterr().out
     assert {step for step, _ in scalars(identity, "test/psnr")} == {2}
 
 
@@ -121,6 +121,9 @@ ASIDE = (
     "trainer.enable_progress_bar",
     "data.num_workers",
     "data.eval_batch_size",
+    "data.leading_frames",
+    "data.strict",
+    "data.max_bad_fraction",
     "run.root",
     "run.name",
     "run.evaluate",
@@ -138,6 +141,8 @@ def changed(config: dict, key: str) -> dict:
         inner = inner[group]
     was = inner[leaf]
     inner[leaf] = f"another {was}" if was is None or isinstance(was, str) else [was]
+    if leaf == "mixture":
+        inner[leaf] = [{"shards": "another", "weight": 1}]
     return copy
 
 
@@ -151,9 +156,9 @@ def test_what_does_not_change_results_does_not(key):
     assert fingerprint(changed(BASE, key)) == fingerprint(BASE)
 
 
-def test_every_setting_of_model_and_data_but_two_changes_results():
+def test_every_setting_of_model_and_data_but_a_few_changes_results():
     known = {f"{group}.{key}" for group in ("model", "data") for key in flat(BASE[group])}
-    assert known - flat(results_of(BASE)).keys() == {"data.num_workers", "data.eval_batch_size"}
+    assert known - flat(results_of(BASE)).keys() == {key for key in ASIDE if key.startswith("data.")}
 
 
 def test_options_of_the_trainer_that_change_results_are_known():
@@ -169,9 +174,15 @@ def test_shards_count_by_what_they_hold_and_not_by_where_they_lie(tmp_path):
         (tmp_path / place / "dataset.json").write_text(json.dumps({"fingerprint": says}))
         return changed(BASE, "data.shards") | {"data": BASE["data"] | {"shards": str(tmp_path / place)}}
 
-    one = fingerprint(at("here", "1"))
+    def of_a_mixture(place: str) -> str:
+        mixture = [{"shards": str(tmp_path / place), "weight": 2}]
+        return fingerprint(BASE | {"data": BASE["data"] | {"mixture": mixture}})
+
+    one, mixed = fingerprint(at("here", "1")), of_a_mixture("here")
     assert fingerprint(at("there", "1")) == one
+    assert of_a_mixture("there") == mixed
     assert fingerprint(at("here", "2")) != one
+    assert of_a_mixture("here") != mixed
 
 
 def test_an_ancestor_counts_by_what_is_in_its_files(tmp_path):

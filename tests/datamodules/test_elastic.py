@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 from collections import defaultdict
 from dataclasses import replace
@@ -29,9 +28,8 @@ def mixed(heads, tmp_path_factory) -> dict:
     (other / "train").mkdir()
     write_shard(other / "train/a.tar", takes[:3])
     write_shard(other / "train/b.tar", takes[3:])
-    shutil.copytree(heads / "held_out", other / "held_out")
     mixture = [{"shards": str(heads), "weight": 2}, {"shards": str(other), "weight": 1}]
-    return {"mixture": mixture, "window": 2, "seed": 3, "max_bad_fraction": 0.5}
+    return {"shards": str(heads), "mixture": mixture, "window": 2, "seed": 3, "max_bad_fraction": 0.5}
 
 
 def read(folder: Path) -> dict[int, list[str]]:

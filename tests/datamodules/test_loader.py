@@ -1,5 +1,6 @@
 """What stands at a position, where samples are as they should be and where they are not."""
 
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -231,3 +232,21 @@ def test_sources_of_a_mixture_share_their_fields(takes, cached, tmp_path):
     assert {batch.audio_features is None for batch in batches} == {True}
     assert {batch.face_mask is None for batch in batches} == {True}
     assert {batch.waveform is None for batch in batches} == {False}
+
+
+def resident() -> int:
+    """Bytes of this process in memory that are its own."""
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's account of memory")
+def test_reading_on_takes_no_more_memory(cached, tmp_path):
+    clips = training(index_of(tmp_path, cached))
+    read = 0
+    for position in range(0, 4000, 8):
+        read += len(clips.__getitems__(list(range(position, position + 8))))
+        if position == 1000:
+            before = resident()
+    assert read == 4000
+    assert resident() - before < 3 << 20, "1 kB a sample would show"

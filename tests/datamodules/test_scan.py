@@ -52,6 +52,16 @@ def test_names_of_every_format_are_read(tmp_path, form, folder):
     assert {name: whole[first : first + size] for name, (first, size) in extents.items()} == SMALLEST
 
 
+def test_size_in_a_pax_header_counts(tmp_path):
+    """As for files of more than 8 GiB, whose own header has no room for it."""
+    long = entry("x.video.npy", b"v" * 700)
+    header = tarfile.TarInfo("x.video.npy").tobuf(tarfile.GNU_FORMAT)  # says 0
+    parts = [entry("x.json"), entry("p", b"12 size=700\n", type=b"x"), header, long[512:], entry("x.txt")]
+    path = write_tar(tmp_path / "a.tar", *parts)
+    first, size = scanned(path).samples["x"]["video.npy"]
+    assert path.read_bytes()[first : first + size] == b"v" * 700
+
+
 def test_members_of_a_key_need_not_be_neighbours(tmp_path):
     parts = [entry(f"{key}.{name}", payload) for name, payload in SMALLEST.items() for key in "ab"]
     path = write_tar(tmp_path / "a.tar", *parts)

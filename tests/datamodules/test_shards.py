@@ -1,6 +1,8 @@
 import io
 import json
+import math
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import safetensors.torch
 import soundfile
 import torch
 
-from datamodules.shards import BadSample, Sample, decode, encode, write_shard
+from datamodules.shards import DECODERS, BadSample, Sample, decode, encode, write_shard
 from datamodules.synthetic.take import make_take
 from datamodules.video_file import Mp4, write_mp4
 
@@ -208,3 +210,29 @@ def test_signals_of_another_shape_are_refused(sample, member, payload):
 def test_float_sound_is_rounded_to_16_bits(sample):
     read = decode(encode(sample) | {"wav": float_wav(0.25)}, "k", "a.tar")
     assert (read.waveform.dtype, *np.unique(read.waveform)) == (np.int16, 8192)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f2", "u1", "?", "<i8"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 5)])
+def test_arrays_are_read_as_numpy_reads_them(shape, dtype, order):
+    array = np.array(np.arange(30)[: math.prod(shape)].reshape(shape), dtype, order=order)
+    read = DECODERS["video.npy"][1](npy(array))
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (npy(np.zeros(5))[:-1], "too few for float64 [5]"),
+        (npy(np.zeros(5)).replace(b"(5,)", b"(-1,)"), "float64 [-1]"),
+        (npy(np.zeros(5))[:6] + b"\x02\x00\xff\xff\xff\x7f", "its header claims 2147483659 bytes"),
+        (npy(np.zeros(5))[:6] + b"\x03\x00" + bytes(200), "version (3, 0)"),
+        (b"\x80\x04c__main__\n", "its header claims"),
+        (b"", "magic string"),
+    ],
+)
+def test_arrays_that_are_none_are_refused(sample, payload, said):
+    with pytest.raises(BadSample, match=re.escape(said)):
+        decode(encode(sample) | {"video.npy": payload}, "k", "a.tar")

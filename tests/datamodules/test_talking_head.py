@@ -52,7 +52,7 @@ def same(one, other) -> bool:
 def test_every_take_once_an_epoch_whatever_the_number_of_ranks(heads):
     sample_at = ShardShuffle(data(heads).train_index.samples_per_shard, seed=0)
     for world in (1, 2, 4):
-        streams = [iter(GlobalBatches(0, rank, world, 3)) for rank in range(world)]
+        streams = [iter(GlobalBatches(lambda: 0, rank, world, 3)) for rank in range(world)]
         positions = [p for _ in range(40 // world) for stream in streams for p in next(stream)]
         epoch = [sample_at(p) for p in positions[TAKES : 2 * TAKES]]
         assert sorted(epoch) == list(range(TAKES))
@@ -211,6 +211,7 @@ class Counting(LightningModule):
 def trainer(folder, steps: int, accumulate: int = 1, **options) -> Trainer:
     return Trainer(
         accelerator="cpu",
+        max_epochs=-1,
         max_steps=steps,
         accumulate_grad_batches=accumulate,
         default_root_dir=folder,
@@ -249,6 +250,17 @@ def test_lightning_resumes_at_the_next_step(heads, tmp_path, first, second, save
     torch.testing.assert_close(resumed.weight, unbroken.weight, rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_in_epochs_goes_on_where_the_last_one_ended(heads, tmp_path, workers):
+    endless, in_epochs = Counting(), Counting()
+    trainer(tmp_path, 9, 2, val_check_interval=4).fit(endless, datamodule=data(heads))
+    limited = trainer(tmp_path, 9, 2, val_check_interval=4, limit_train_batches=4)
+    limited.fit(in_epochs, datamodule=data(heads, num_workers=workers))
+    assert in_epochs.trained == endless.trained
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_distributed_sampler_is_refused(heads):
     two = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
     with pytest.raises(UsageError, match="use_distributed_sampler is true; set it to false"):
@@ -325,7 +337,7 @@ def wider(heads, tmp_path) -> Path:
 
 def test_a_mixture_takes_each_batch_from_one_source(heads, wider):
     mixture = [Source(str(heads), 2), Source(str(wider), 1, clip_frames=9)]
-    module = data("", mixture=mixture, batch_size=2, mix_unit=4)
+    module = data(heads, mixture=mixture, batch_size=2, mix_unit=4)
     batches = taken(module, 30)
     assert {batch.video.shape[1:] for batch in batches} == {(5, 3, 16, 16), (9, 3, 20, 20)}
     assert [batch.video.shape[1] for batch in batches].count(9) == 10
@@ -336,7 +348,7 @@ def test_a_mixture_takes_each_batch_from_one_source(heads, wider):
 def test_a_mixture_of_sizes_needs_batches_within_units(heads, wider):
     mixture = [Source(str(heads)), Source(str(wider))]
     with pytest.raises(UsageError, match="mix_unit 1 and the 0 clips seen must be multiples of batch_size 3"):
-        data("", mixture=mixture).train_dataloader()
+        data(heads, mixture=mixture).train_dataloader()
 
 
 def test_everything_that_changes_the_order_is_in_the_fingerprint(heads, wider):
@@ -348,12 +360,12 @@ def test_everything_that_changes_the_order_is_in_the_fingerprint(heads, wider):
         data(heads, window=1),
         data(heads, window=2),
         data(heads, clip_frames=9),
-        data("", mixture=two),
-        data("", mixture=two[::-1]),
-        data("", mixture=[Source(str(heads), 2), two[1]]),
-        data("", mixture=[Source(str(heads), clip_frames=9), two[1]]),
-        data("", mixture=two, mix_unit=3),
-        data("", mixture=two, window=2),
+        data(heads, mixture=two),
+        data(heads, mixture=two[::-1]),
+        data(heads, mixture=[Source(str(heads), 2), two[1]]),
+        data(heads, mixture=[Source(str(heads), clip_frames=9), two[1]]),
+        data(heads, mixture=two, mix_unit=3),
+        data(heads, mixture=two, window=2),
     ]
     assert len({module.fingerprint for module in modules}) == len(modules)
     alike = data(heads, batch_size=5, num_workers=2, eval_frames=5, mix_unit=6, mixture=[Source(str(heads), 7)])
@@ -361,7 +373,7 @@ def test_everything_that_changes_the_order_is_in_the_fingerprint(heads, wider):
 
 
 def test_a_mixture_may_be_given_in_a_config(heads):
-    plain = data("", mixture=[{"shards": str(heads), "weight": 3}])
+    plain = data(heads, mixture=[{"shards": str(heads), "weight": 3}])
     assert plain.sources == [Source(str(heads), 3)]
     with pytest.raises(UsageError, match="max_bad_fraction is 2"):
         data(heads, max_bad_fraction=2)

@@ -3,6 +3,7 @@
 import io
 import socket
 import struct
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -164,12 +165,13 @@ def test_a_beginning_that_leans_on_lost_frames_is_left_out():
 def test_display_matrix_is_applied(degrees, mirrored):
     """Turned counter-clockwise, then mirrored: what the matrix of ISO/IEC 14496-12 says for these numbers."""
     stored = Form(rotation=(degrees, *mirrored), pixels="yuv444p", options={"crf": "0"})
-    plain = VideoFile(video(steady(1), Form(pixels="yuv444p", options={"crf": "0"}))).frames()[0]
+    plain = VideoFile(video(steady(6), Form(pixels="yuv444p", options={"crf": "0"}))).frames()[5]
+    assert number_of(plain) == 5
     turned = np.rot90(plain, degrees // 90)
     expected = turned[:: -1 if mirrored[1] else 1, :: -1 if mirrored[0] else 1]
-    file = VideoFile(video(steady(1), stored))
+    file = VideoFile(video(steady(6), stored))
     assert (file.facts.width, file.facts.height) == ((48, 32) if degrees % 180 == 0 else (32, 48))
-    np.testing.assert_array_equal(file.frames()[0], expected)
+    np.testing.assert_array_equal(file.frames()[5], expected)
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p"])
@@ -299,18 +301,60 @@ def test_truncated_matroska_is_refused_by_the_length_it_says(part):
     assert reason_of(whole[: int(len(whole) * part)]) in ("truncated", "no frames")
 
 
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_truncated_avi_is_refused(part):
+    whole = video(steady(COUNT), Form("avi", options=GOPS["no b-frames"], time_base=Fraction(1, 25)))
+    assert reason_of(whole[: int(len(whole) * part)]) in ("truncated", "undecodable video")
+
+
+@pytest.mark.parametrize("container", ["nut", "flv", "h264"])
+def test_other_containers_are_refused(container):
+    assert reason_of(video(steady(3), Form(container))) == "undecodable video"
+
+
+def test_other_codecs_are_refused():
+    """Of what a container may hold, only known decoders run: an old one is where the next hole is found."""
+    payload = video(steady(3), Form("avi", "huffyuv", pixels="yuv422p", options={}, time_base=Fraction(1, 25)))
+    assert reason_of(payload) == "unknown codec"
+
+
 def test_what_is_no_video_is_refused():
     assert reason_of(b"not a video at all\n" * 100) == "undecodable video"
     assert reason_of(b"") == "undecodable video"
     assert reason_of(bytes(5000)) == "undecodable video"
 
 
-def test_damage_is_an_error_and_never_a_smear():
+def test_damage_is_an_error_and_hardly_ever_a_smear():
+    """Single bits turned over: most cannot be decoded, some change nothing, and few are such that no decoder can tell."""
     whole = video(steady(COUNT), Form(options=GOPS["b-frames"]))
-    begin = whole.index(b"mdat")
-    damaged = bytearray(whole)
-    damaged[begin + 1200 : begin + 1260] = bytes(60)
-    assert reason_of(bytes(damaged)) in ("undecodable video", "undecodable frame")
+    good = VideoFile(whole).frames().astype(int)
+    places = range(whole.index(b"mdat") + 704, whole.index(b"moov") - 4, 9)
+    outcomes = Counter()
+    for place in places:
+        for bit in (2, 6):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            try:
+                off = np.abs(VideoFile(bytes(damaged)).frames() - good).max()
+                outcomes["smeared" if off > 60 else "harmless"] += 1
+            except BadSample as error:
+                outcomes[error.reason] += 1
+    assert outcomes["smeared"] <= 0.06 * outcomes.total()
+    assert set(outcomes) <= {"smeared", "harmless", "undecodable video", "undecodable frame"}
+
+
+@pytest.mark.parametrize("gop", ["no b-frames", "b-frames", "open"])
+def test_decoding_begins_at_the_key_frame_before(gop):
+    """What stands before it may be damaged: it is not decoded for a clip."""
+    whole = video(steady(COUNT), Form(options=GOPS[gop]))
+    frames = VideoFile(whole).frames(20, COUNT)
+    with av.open(io.BytesIO(whole)) as opened:
+        packets = [packet for packet in opened.demux(video=0) if packet.size]
+        payload = bytes(packets[3])
+    begin = whole.index(payload[-20:])
+    damaged = whole[:begin] + bytes(20) + whole[begin + 20 :]
+    assert reason_of(damaged) in ("undecodable video", "undecodable frame")
+    np.testing.assert_array_equal(VideoFile(damaged).frames(20, COUNT), frames)
 
 
 def test_sound_alone_or_with_a_cover_is_no_video():
@@ -361,7 +405,7 @@ def test_claimed_size_is_not_allocated():
     payload = target.getvalue()
     assert payload.count(b"\xb0\x82\x01\x02") == payload.count(b"\xba\x82\x01\x03") == 1  # PixelWidth and PixelHeight
     huge = payload.replace(b"\xb0\x82\x01\x02", b"\xb0\x82\x3f\xff").replace(b"\xba\x82\x01\x03", b"\xba\x82\x3f\xff")
-    assert reason_of(huge) in ("wrong size", "undecodable video")
+    assert reason_of(huge) == "wrong size"
 
 
 def test_claimed_length_is_not_laid_out():
@@ -466,6 +510,23 @@ def test_written_twice_is_the_same_bytes(tmp_path):
     assert numbers(file.frames()) == list(range(12))
     assert loud(file.sound()) == pytest.approx([0.2], abs=0.004)
     assert file.facts.duration_s == 12 / 25
+
+
+def test_bytes_do_not_depend_on_where_the_frames_lie_in_memory():
+    """x264's quicker kernels depend on it: without cpu-independent a third of these differ."""
+    rng = np.random.default_rng(0)
+    blocks = [rng.integers(0, 255, (8, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(12)]
+    sound = clicks([0.2], length_s=12 / 25)[0]
+    written, between = set(), []
+    for attempt in range(20):
+        between.append(bytes(int(rng.integers(1, 200_000))))
+        moved = [np.empty(block.size + attempt + 1, np.uint8)[attempt + 1 :].reshape(block.shape) for block in blocks]
+        for copy, block in zip(moved, blocks, strict=True):
+            copy[...] = block
+        file = io.BytesIO()
+        write_mp4(file, moved, sound)
+        written.add(file.getvalue())
+    assert len(written) == 1
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,16 @@ def test_a_box_is_whole_pixels_and_only_what_is_seen():
     assert how.box((2, 1, 7, 9)) is None
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_pixels_that_are_not_square_are_shown_as_meant(fit):
+    """Half as wide, each pixel twice as wide: the same picture, but for what the narrow one lacks in detail."""
+    narrow = framing((40, 15), SIZE, fit, pixel_aspect=2.0)
+    assert narrow.target == framing((40, 30), SIZE, fit).target
+    wide = framing((40, 30), SIZE, fit).draw(ramp(40, 30)).astype(int)
+    inside = (slice(3, -3), slice(12, 24), slice(0, 2))
+    assert np.abs(narrow.draw(ramp(40, 30)[:, ::2])[inside] - wide[inside]).max() <= 6
+
+
 def test_enlargement_is_that_of_the_axis_that_grows_most():
     assert framing((40, 30), (20, 60), "stretch").enlargement == 2
     assert framing((40, 30), (20, 30), "crop").enlargement == 1

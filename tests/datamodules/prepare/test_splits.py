@@ -35,6 +35,12 @@ def test_a_file_names_who_is_held_out(tmp_path):
     assert held_out(read_split(str(tmp_path / "test.txt")), ["anna", "bert", "carla"]) == {"bert", "carla"}
 
 
+def test_a_named_identity_that_there_is_not_is_refused():
+    with pytest.raises(UsageError, match="no identity 'bart' in the videos; .* did you mean 'bert'"):
+        Split(named=("bart",)).check(["anna", "bert"])
+    Split(named=("bert",)).check(["anna", "bert"])
+
+
 @pytest.mark.parametrize(
     ("told", "message"), [("1.5", "a share is between 0 and 1"), ("nowhere.txt", "expected a share")]
 )

@@ -1,0 +1,55 @@
+"""Tensors of files in the forms that other people keep them in."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from hallo3_lightning.backbones.state import load_state
+from hallo3_lightning.errors import UsageError
+
+
+@pytest.fixture
+def trained() -> nn.Linear:
+    layer = nn.Linear(2, 3)
+    nn.init.constant_(layer.weight, 7)
+    return layer
+
+
+def test_a_part_of_a_file(tmp_path, trained):
+    torch.save({"net": trained.state_dict(), "step": 5}, tmp_path / "f.pth")
+    fresh = nn.Linear(2, 3)
+    load_state(fresh, tmp_path / "f.pth", part="net")
+    assert torch.equal(fresh.weight, trained.weight)
+    for part in ("other", None, "step"):
+        with pytest.raises(UsageError, match="holds something else than named tensors"):
+            load_state(fresh, tmp_path / "f.pth", part=part)
+
+
+def test_a_file_of_a_wrapped_network(tmp_path, trained):
+    torch.save({f"module.{name}": value for name, value in trained.state_dict().items()}, tmp_path / "f.pth")
+    fresh = nn.Linear(2, 3)
+    load_state(fresh, tmp_path / "f.pth")
+    assert torch.equal(fresh.weight, trained.weight)
+
+
+def test_another_network_is_named(tmp_path):
+    torch.save({"weight": torch.zeros(3, 2)}, tmp_path / "f.pth")
+    with pytest.raises(UsageError, match="1 of its 1 tensors differ from the 2 that Linear has, the first is bias"):
+        load_state(nn.Linear(2, 3), tmp_path / "f.pth")
+
+
+def test_some_of_the_tensors_of_a_file(tmp_path, trained):
+    """And what no network here reads is no difference."""
+    state = {f"picture.{name}": value for name, value in trained.state_dict().items()}
+    save_file(
+        {**state, "text.weight": torch.zeros(2), "picture.position_ids": torch.arange(3)}, tmp_path / "f.safetensors"
+    )
+    fresh = nn.ModuleDict({"picture": nn.Linear(2, 3)})
+    load_state(fresh, tmp_path / "f.safetensors", only=("picture.",))
+    assert torch.equal(fresh["picture"].weight, trained.weight)
+    with pytest.raises(UsageError, match="the first is text.weight"):
+        load_state(fresh, tmp_path / "f.safetensors")
+    (tmp_path / "f.safetensors").write_bytes(b"none")
+    with pytest.raises(UsageError, match="is damaged"):
+        load_state(fresh, tmp_path / "f.safetensors")
