@@ -102,7 +102,10 @@ def conditioners(
 
 
 def owner(parameter: str) -> str | None:
-    """The conditioner, "<kind>_<name>", that a parameter of the denoiser belongs to, with its adapters; None: the backbone."""
+    """The conditioner, "<kind>_<name>", that a parameter of the denoiser belongs to; None: the backbone.
+
+    Adapters belong to their conditioner.
+    """
     if parameter.startswith("conditioners."):
         return parameter.split(".")[1]
     return parameter.partition(ADAPTERS)[2].split(".")[0] or None

@@ -38,7 +38,7 @@ def written_aside(out: Path, size: int) -> Iterator[Path]:
             aside.rename(out)
         except (OSError, SafetensorError) as error:
             raise UsageError(
-                f"'{out}' could not be written ({error}); nothing of it was kept; make room, or mend that, and try again"
+                f"'{out}' could not be written ({error}); nothing of it was kept; make room or mend that, and try again"
             ) from None
 
 

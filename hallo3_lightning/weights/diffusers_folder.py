@@ -136,7 +136,7 @@ def _counts(source: Source) -> dict[str, int]:
     if counts["in_channels"] != 2 * counts["out_channels"]:
         raise UsageError(
             f"'{source.path}': its config.json says in_channels {counts['in_channels']} and out_channels "
-            f"{counts['out_channels']}; the network reads latents and a picture, so that we need twice as many in as out"
+            f"{counts['out_channels']}; it reads latents and a picture, so that we need twice as many in as out"
         )
     return counts
 
@@ -160,8 +160,8 @@ def _refuse_another_table(say: str, shapes: Shapes, grid: Grid, text: int | None
         raise UsageError(f"{say} says {LEARNED} False where its weights have them; fetch the one that belongs to them")
     if rows != text + grid.tokens:
         raise UsageError(
-            f"{say} says max_text_seq_length {text} and {grid} latents, {text + grid.tokens} positions, where its weights "
-            f"have {rows}; fetch the config.json that belongs to them"
+            f"{say} says max_text_seq_length {text} and {grid} latents, {text + grid.tokens} positions, where its "
+            f"weights have {rows}; fetch the config.json that belongs to them"
         )
 
 

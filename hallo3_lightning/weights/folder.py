@@ -29,7 +29,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 VERIFIED = (
     "Whoever reads this folder checks the bytes of each file against `files`, that each number is finite and of a kind "
     "that we compute with, and each shape. The fingerprint, a SHA-256 of every name, kind, shape and number, is computed "
-    "again by `hallo3 export-weights` alone: a run notes it in its provenance as it stands here."
+    "again by `hallo3 export-weights` alone; a run notes it in its provenance as it stands here."
 )
 
 

@@ -68,7 +68,7 @@ def import_weights(
 
 
 def opened(path: Path) -> Source:
-    """The weights at a path: a diffusers folder, a SAT folder, or the file in it. Raises UsageError if there are none."""
+    """The weights of a diffusers folder, a SAT folder, or the file in it. Raises UsageError if there are none."""
     if is_weights(path):
         raise UsageError(f"'{path}' is a folder of weights of ours already; give it to --model.init_from as it is")
     for folder in (path / "transformer", path):
