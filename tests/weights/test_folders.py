@@ -199,6 +199,7 @@ def test_an_absent_shard_is_refused(source, tmp_path, capsys):
         ({"norm_eps": "small"}, "norm_eps 'small' where we need a number"),
         ({"norm_eps": -1.0}, "norm_eps -1.0 where we need a number"),
         ({"norm_eps": float("nan")}, "norm_eps nan where we need a number"),
+        ({"norm_eps": float("inf")}, "norm_eps inf where we need a number"),
     ],
 )
 def test_another_model_of_diffusers_is_refused(source, tmp_path, capsys, changes, told):
