@@ -56,3 +56,11 @@ def test_disco_does_not_cut_off_beyond_black_and_white():
 def test_too_short_a_video_is_refused():
     with pytest.raises(ValueError, match="needs 10 frames, the video has 9"):
         I3D()(torch.zeros(1, 3, 9, 64, 64))
+
+
+def test_a_square_of_some_sizes_is_a_row_too_high():
+    """224 / 100 * 100 is a little more than 224, which VideoGPT rounds up, and cuts the last row off."""
+    levels = 2 * torch.arange(100, dtype=torch.uint8)
+    seen = PREPROCESSINGS["videogpt"](levels[:, None].expand(1, 3, 100, 100))
+    places = ((torch.arange(SIZE) + 0.5) * 100 / (SIZE + 1) - 0.5).clamp(min=0)
+    assert (seen[0, 0, :, 7] + 1) * 255 / 2 == pytest.approx(2 * places, abs=1e-3)
