@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from PIL import Image
 
 from hallo3_lightning.backbones.i3d import I3D, PREPROCESSINGS, SIZE
@@ -28,6 +29,7 @@ def test_the_middle_is_cut_out_or_all_of_it_is_stretched():
     video = torch.zeros(1, 3, 30, 60, dtype=torch.uint8)
     video[..., :14] = video[..., -14:] = 255
     assert PREPROCESSINGS["videogpt"](video).unique().tolist() == [-1]
+    assert PREPROCESSINGS["videogpt"](rearrange(video, "f c h w -> f c w h")).unique().tolist() == [-1]
     for name in ("cdfvd", "disco"):
         seen = PREPROCESSINGS[name](video)[0, 0, 100]
         assert (seen > 0).sum() == pytest.approx(SIZE * 28 / 60, abs=2)
