@@ -13,6 +13,9 @@ from hallo3_lightning.geometry import SAMPLE_RATE_HZ
 TOLERANCE_S = Fraction(1, 20)
 """Time stamps that stray less from the count of samples are rounding; further, the sound has a hole or a leap."""
 
+PLANES = 8
+"""FFmpeg's AV_NUM_DATA_POINTERS: so many channels fill the list of planes of a frame."""
+
 
 def aligned(frames: Iterable[av.AudioFrame], start_s: Fraction, samples: int) -> np.ndarray | None:
     """Decoded audio -> [samples] int16, the first sample at `start_s` of the frames' clock; None for no frames.
@@ -54,9 +57,21 @@ def _resampled(run: list[av.AudioFrame]) -> np.ndarray:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
     chunks = []
     for frame in run:
-        if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
-            raise VideoFault("non-finite sound", "the sound holds numbers that are not finite")
         frame.pts = None  # the resampler counts on; stamps of a container in milliseconds would make it stutter
+        if not _is_finite(frame):
+            raise VideoFault("non-finite sound", "the sound holds numbers that are not finite")
         chunks += resampler.resample(frame)
     chunks += resampler.resample(None)
     return np.concatenate([rearrange(chunk.to_ndarray(), "1 samples -> samples") for chunk in chunks])
+
+
+def _is_finite(frame: av.AudioFrame) -> bool:
+    """Whether all samples are numbers. Eight planes or more have no end that PyAV finds, so they are interleaved first:
+    reading them as they are ends the process."""
+    if not frame.format.name.startswith(("flt", "dbl")):
+        return True
+    frames = [frame]
+    if frame.format.is_planar and frame.layout.nb_channels >= PLANES:
+        packed = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate)
+        frames = packed.resample(frame)
+    return all(bool(np.isfinite(part.to_ndarray()).all()) for part in frames)

@@ -3,6 +3,7 @@
 The bytes reach FFmpeg through a file object, so nothing in them is ever taken for a path or an address.
 """
 
+import errno
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,12 +69,17 @@ def opened(source: bytes | Path) -> Iterator[InputContainer]:
                     "protocol_whitelist": "none",
                 },
                 options=DECODING,
+                metadata_errors="replace",
                 io_open=_refuse,
             ) as container,
         ):
             yield container
     except av.FFmpegError as error:
         raise VideoFault("undecodable video", f"FFmpeg says: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # anything else is the disk's fault, not the file's
+            raise
+        raise VideoFault("undecodable video", "it points to before its beginning") from error
 
 
 def survey(source: bytes | Path) -> Contents:

@@ -60,7 +60,7 @@ class Judge:
             video = self._open(source)
             seen = survey(video.file, source.name, self.settings, self.finder)
         except BadSample as error:
-            yield dropped(source, Dropped("undecodable", error.reason)), None
+            yield dropped(source, _undecodable(error)), None
             return
         except Dropped as why:
             yield dropped(source, why), None
@@ -90,7 +90,7 @@ class Judge:
         except Dropped as why:
             return dropped(video.source, why, take), None
         except BadSample as error:
-            return dropped(video.source, Dropped("undecodable", error.reason), take), None
+            return dropped(video.source, _undecodable(error), take), None
         return verdict(video.source, KEPT, "", take), sample
 
     def _sample(self, video: Video, take: Take, seen: Survey) -> Sample:
@@ -153,6 +153,11 @@ def _sound(source: Source, file: VideoFile) -> np.ndarray:
     if sound is None:
         raise Dropped("no audio")
     return sound
+
+
+def _undecodable(error: BadSample) -> Dropped:
+    """With what the decoder said, which does not name the place, so that verdicts are the same in every folder."""
+    return Dropped("undecodable", str(error.__cause__ or error.reason))
 
 
 def dropped(source: Source, why: Dropped, take: Take | None = None) -> Verdict:

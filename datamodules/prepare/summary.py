@@ -1,6 +1,7 @@
 """What became of the takes, as lines for a program and as a table for a person."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -70,6 +71,7 @@ class Summary:
             if counts[name]:
                 those = [verdict for verdict in self.verdicts if verdict.verdict == name]
                 hours = seconds(sum(verdict.frames for verdict in those)) / 3600
-                first = those[0].video + (f" ({those[0].detail})" if those[0].detail else "")
+                video = os.fsencode(those[0].video).decode(errors="replace")
+                first = f"{video} ({those[0].detail})" if those[0].detail else video
                 table.add_row(name, str(counts[name]), f"{hours:.3f}", REASONS.get(name, ""), escape(first))
         return table

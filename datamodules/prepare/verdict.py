@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 REASONS = {
-    "missing": "the list names a file that is not there",
+    "missing": "a list or a link names a file that is not there",
     "undecodable": "no video that can be decoded",
     "too small": "would be enlarged beyond --enlarge-limit",
     "no caption": "no text for it, or an empty one",

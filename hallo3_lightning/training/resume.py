@@ -16,7 +16,7 @@ class CountTrained(Callback):
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if checkpoint["epoch"]:  # only where the user has limited epochs, which begin their own accumulation
+        if trainer.limit_train_batches != 1.0:  # epochs that the user has limited begin an accumulation each
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         moved = checkpoint["global_step"] * trainer.accumulate_grad_batches - progress["current"]["ready"]

@@ -4,7 +4,7 @@ import signal
 
 import torch
 
-from tests.behaviour.ending import ending
+from tests.behaviour.ending import ending, stopping
 from tests.behaviour.studio import checkpoint, process, read_json, scalars
 
 SIX = ("--trainer.max_steps=6", "--run.checkpoint_every=2", "--seed_everything=3")
@@ -36,7 +36,7 @@ def test_a_run_stopped_killed_and_told_to_end_ends_as_the_unbroken_one(studio, t
     assert stopped.stderr.strip().splitlines()[-1] == "stopped; the same command goes on from here"
     assert checkpoints() == [], "Ctrl-C may come in the middle of a step: what was saved before it counts"
 
-    killed = process(*moved, ending(3, "SIGKILL"))
+    killed = process(*moved, "--data.num_workers=2", ending(3, "SIGKILL"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert checkpoints() == ["step=2.ckpt"]
 
@@ -54,3 +54,15 @@ def test_a_run_stopped_killed_and_told_to_end_ends_as_the_unbroken_one(studio, t
         assert scalars(broken, tag) == scalars(unbroken, tag), "no step is missing, doubled or different"
     assert [step for step, _ in scalars(broken, "train/loss")] == [0, 1, 2, 3, 4, 5]
     assert len(read_json(broken.path / "provenance.json")["resumed"]) == 3
+
+
+def test_a_checkpoint_goes_on_with_other_batches_of_the_same_step(studio):
+    unbroken = studio.run("fit", *studio.identity, *SIX, "--data.batch_size=4")
+    begun = studio.run("fit", *studio.identity, *SIX, "--data.batch_size=4", "--run.name=begun", stopping(3))
+    halved = ("--data.batch_size=2", "--trainer.accumulate_grad_batches=2", f"--ckpt_path={begun.path}")
+    resumed = studio.run("fit", *studio.identity, *SIX, *halved)
+    one, other = checkpoint(unbroken), checkpoint(resumed)
+    assert one["TalkingHead"] == other["TalkingHead"]
+    assert one["TalkingHead"]["samples_seen"] == 24
+    for name, weight in one["state_dict"].items():
+        torch.testing.assert_close(other["state_dict"][name], weight, rtol=0, atol=1e-5)

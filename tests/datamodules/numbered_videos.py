@@ -8,11 +8,29 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from hallo3_lightning.geometry import SAMPLE_RATE_HZ
+
 BITS = 8
 SIZE = (48, 32)
 """Width and height."""
 
 MILLISECONDS = Fraction(1, 1000)
+
+COUNT = 30
+"""Frames of most videos."""
+
+
+def x264(parameters: str) -> dict[str, str]:
+    return {"x264-params": f"{parameters}:keyint=8:scenecut=0"}
+
+
+GOPS = {
+    "no b-frames": {"g": "8", "bf": "0"},
+    "b-frames": {"g": "8", "bf": "3"},
+    "open": x264("open-gop=1:bframes=3:b-adapt=0"),
+    "intra refresh": x264("intra-refresh=1:bframes=0"),
+    "one key frame": {"g": "1000", "bf": "2"},
+}
 
 
 @dataclass(frozen=True)
@@ -126,3 +144,25 @@ def _sounds(stream, sound: Sound):
     frame.pts = round(sound.start_s * sound.rate_hz)
     yield from stream.encode(frame)
     yield from stream.encode()
+
+
+def numbers(frames: np.ndarray) -> list[int]:
+    return [number_of(frame) for frame in frames]
+
+
+def clicks(seconds: list[float], rate_hz: int = SAMPLE_RATE_HZ, length_s: float = COUNT / 25) -> np.ndarray:
+    """[1, S]: 10 ms of a loud 1 kHz tone from each of these times on, silence else."""
+    time = np.arange(round(length_s * rate_hz)) / rate_hz
+    inside = np.any([(time >= s) & (time < s + 0.01) for s in seconds], axis=0)
+    return (20_000 * np.sin(2 * np.pi * 1000 * time) * inside).astype(np.int16)[None]
+
+
+def loud(sound: np.ndarray) -> list[float]:
+    """Seconds at which sound begins after silence."""
+    above = np.flatnonzero(np.abs(sound.astype(int)) > 4000)
+    begins = above[np.diff(above, prepend=-(10**6)) > SAMPLE_RATE_HZ // 20]
+    return (begins / SAMPLE_RATE_HZ).tolist()
+
+
+TIMES = [0.2, 0.52, 0.96]
+"""Seconds of clicks."""

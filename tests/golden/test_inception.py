@@ -14,8 +14,8 @@ from tests.golden.near import error
 TOLERANCE = 1e-4
 """Relative."""
 
-FID_TOLERANCE = 1e-3
-"""Relative: of features that are 1e-4 off, with few rows."""
+FID_TOLERANCE = 1e-4
+"""Relative; theirs is rounded to float32."""
 
 RECORDED = {
     "pytorch_fid": ("pytorch_fid_a_2048", "pytorch_fid_b_2048", "fid_pytorch_fid_features"),
@@ -57,7 +57,8 @@ def test_features_and_their_distance(record, taps, name):
     theirs_a, theirs_b, distance = RECORDED[name]
     assert error(a, record.tensors[theirs_a]) <= TOLERANCE
     assert error(b, record.tensors[theirs_b]) <= TOLERANCE
-    assert frechet(a, b) == pytest.approx(record.facts["results"][distance], rel=FID_TOLERANCE)
+    if distance in record.facts["results"]:  # the slim set has one picture a side, which have no distance
+        assert frechet(a, b) == pytest.approx(record.facts["results"][distance], rel=FID_TOLERANCE)
 
 
 def test_taps(record, network, taps):

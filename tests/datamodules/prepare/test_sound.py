@@ -1,9 +1,13 @@
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from datamodules.prepare.sound import loudness_dbfs, read_vocals
 from datamodules.prepare.verdict import Dropped
+from datamodules.video_file import VideoFile
 
 
 def tone(rate_hz: int, duration_s: float, amplitude: float = 0.5) -> np.ndarray:
@@ -26,6 +30,29 @@ def test_it_is_as_long_as_the_video(tmp_path, samples):
     assert len(sound) == samples
     assert sound[:3000].any()
     assert not sound[4800:].any()
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1"])
+def test_sound_of_many_channels_is_mixed_down(tmp_path, layout):
+    """All channels the same: their mean is each of them. Eight planes are more than PyAV can read itself."""
+    channels = {"5.1": 6, "7.1": 8}[layout]
+    sound = np.repeat(tone(48_000, 0.4, 0.2), channels)[None].astype(np.float32)
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height = 32, 32
+        audio = container.add_stream("aac", rate=48_000, layout=layout)
+        for number in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 20 * number, np.uint8))
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(picture))
+        heard = av.AudioFrame.from_ndarray(sound, format="flt", layout=layout)
+        heard.sample_rate, heard.pts, heard.time_base = 48_000, 0, Fraction(1, 48_000)
+        container.mux(audio.encode(heard))
+        container.mux(video.encode()), container.mux(audio.encode())
+    found = VideoFile(tmp_path / "a.mp4").sound()
+    assert found is not None
+    assert len(found) == 10 * 640
+    assert np.corrcoef(found[1000:5000], tone(16_000, 0.4)[1000:5000])[0, 1] > 0.98
 
 
 def test_what_is_no_wav_is_dropped(tmp_path):
