@@ -18,12 +18,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def spread(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+class WorkerDied(UsageError):
+    """A worker process ended on the way."""
+
+
+def spread(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, *, apart: bool = False
+) -> Iterator[Result]:
     """The results of `work` on each item, as they are done; with one worker in this process, and in order.
 
-    workers: processes. What is queued is given up when the caller stops asking. A worker that dies raises UsageError.
+    workers: processes; apart: also one worker is a process of its own. What is queued is given up when the caller stops
+    asking. Raises WorkerDied for a worker that does.
     """
-    if workers == 1:
+    if workers == 1 and not apart:
         yield from map(work, items)
         return
     # spawned: a forked child would inherit locks that threads of this process hold at that moment
@@ -33,7 +40,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], workers: int) 
         for done in as_completed([pool.submit(work, item) for item in items]):
             yield done.result()
     except BrokenProcessPool as error:
-        raise UsageError(
+        raise WorkerDied(
             "a worker process died, for want of memory or in a library: what is done is kept; run again with "
             "--workers 1, which takes the items one by one"
         ) from error

@@ -69,6 +69,7 @@ def opened(source: bytes | Path) -> Iterator[InputContainer]:
                     "protocol_whitelist": "none",
                 },
                 options=DECODING,
+                metadata_errors="replace",
                 io_open=_refuse,
             ) as container,
         ):

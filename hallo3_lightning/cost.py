@@ -15,19 +15,47 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hallo3_lightning.batch import Batch
-from hallo3_lightning.conditioning.conditioner import Inputs
+from hallo3_lightning.conditioning.conditioner import ADAPTERS, Inputs, owner
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import AUDIO_WINDOW, pixel_frames
 from hallo3_lightning.model.transformer import Backbone, Transformer, Trunk
 from hallo3_lightning.training.per_block import EVERY
 from hallo3_lightning.training.trainable import set_trainable
 from hallo3_lightning.training.watch import Work
 
-WORKING_WIDTHS = 24
-"""Values of width C a token that one block keeps for its backward pass: 2 norms in and out (4), queries and keys before
-norm, behind it and rotated, values (7), attention (1), its output (1), MLP (4 + 4 + 1), two gated sums (2)."""
 
-ACTIVATION_BYTES = 2
+@dataclass(frozen=True)
+class Precision:
+    """Bytes that a trainer's `precision` costs.
+
+    Args:
+        weight: a parameter.
+        stream: one of the C values of a token between two blocks.
+        working: what one block keeps for its backward pass, a token and channel, if its parameters train.
+        working_frozen: the same if gradients only pass through it, to adapters before it.
+    """
+
+    weight: int
+    stream: int
+    working: int
+    working_frozen: int
+
+
+FULL = Precision(weight=4, stream=4, working=94, working_frozen=54)
+MIXED = Precision(weight=4, stream=4, working=62, working_frozen=34)
+HALF = Precision(weight=2, stream=2, working=50, working_frozen=30)
+"""Counted as autograd saves tensors, each storage once, in plain blocks (tests/test_describe.py counts again). Mixed
+keeps the stream, norms and sums in float32 and products in 16 bits; beside these it keeps 16-bit copies of the weights,
+2 bytes a parameter whatever the number of tokens, which are not in these figures."""
+
+
+def precision_of(setting: Any) -> Precision:
+    """For a trainer's `precision`, such as "bf16-mixed", "bf16-true" or 32."""
+    kind = str(setting)
+    if kind.endswith("-mixed"):
+        return MIXED
+    return HALF if kind in ("bf16-true", "16-true") else FULL
 
 
 @dataclass(frozen=True)
@@ -73,7 +101,7 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
     denoiser, alone = networks(model)
     sequence = tokens(denoiser.transformer.backbone)
     found = operations(denoiser, alone, Inputs(**model["inputs"]), model["sampling"])
-    weight_bytes = 2 if str(config["trainer"]["precision"]).endswith("-true") else 4
+    cost = precision_of(config["trainer"]["precision"])
     return {
         "parameters": {name: asdict(part) for name, part in parts(denoiser).items()},
         "copies": [name for name in denoiser.conditioners if _holds_a_copy(denoiser.conditioners[name])],
@@ -82,7 +110,7 @@ def figures_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "rule_of_thumb": 2 * _count(alone) * sequence["sequence"] + found["backbone forward"].attention,
         "clips_per_rank": clips,
         "parallel": parallel,
-        "memory_bytes": asdict(memory(denoiser, clips, parallel["shard"], weight_bytes, parallel["recompute"])),
+        "memory_bytes": asdict(memory(denoiser, clips, parallel["shard"], cost, parallel["recompute"])),
     }
 
 
@@ -96,8 +124,12 @@ def networks(model: Mapping[str, Any]) -> tuple[Denoiser, Transformer]:
 def network(model: Mapping[str, Any]) -> Denoiser:
     """The denoiser of a config's `model`, with what trains marked, without memory."""
     backbone, inputs = Backbone(**model["backbone"]), Inputs(**model["inputs"])
-    with torch.device("meta"):
-        denoiser = denoiser_of(backbone, inputs, model["identity"], model.get("audio", "none"), model["options"])
+    try:
+        with torch.device("meta"):
+            denoiser = denoiser_of(backbone, inputs, model["identity"], model.get("audio", "none"), model["options"])
+    except (RuntimeError, TypeError, ZeroDivisionError) as error:
+        told = " ".join(str(error).split())
+        raise UsageError(f"no network has these sizes ({told}); mend model.backbone, inputs or options") from None
     set_trainable(denoiser, model["trainable"])
     return denoiser
 
@@ -115,10 +147,10 @@ def parts(denoiser: Denoiser) -> dict[str, Part]:
 
 def part_of(key: str) -> str:
     """The part of the denoiser that a parameter is of: the backbone, a conditioner, or its adapters in the blocks."""
-    names = key.split(".")
-    if names[0] == "conditioners":
-        return names[1]
-    return f"{names[names.index('adapters') + 1]} adapters" if "adapters" in names else "backbone"
+    home = owner(key)
+    if home is None:
+        return "backbone"
+    return f"{home} adapters" if ADAPTERS in key else home
 
 
 def work_of(config: Mapping[str, Any]) -> Work:
@@ -207,35 +239,41 @@ def _latent_shape(backbone: Backbone) -> tuple[int, ...]:
     return 1, backbone.latent_frames, channels, height, width
 
 
-def memory(denoiser: Denoiser, clips: int, shard: int, weight_bytes: int, recompute: str) -> Memory:
+def memory(denoiser: Denoiser, clips: int, shard: int, cost: Precision, recompute: str) -> Memory:
     """An estimate for training with parameters, and what belongs to them, split evenly over `shard` ranks.
 
-    Weights in `weight_bytes`; gradients, two moments of AdamW and the moving average in float32, of what trains.
-    Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), copies of
-    weights by autocast, buffers of communication, the allocator's waste.
+    Gradients, two moments of AdamW and the moving average are in float32, of what trains.
+    Not counted: frozen encoders, activations of adapters and of the reference network (one latent frame), autocast's
+    copies of weights (2 bytes a parameter), buffers of communication, the allocator's waste.
     """
     trained = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
     return Memory(
-        weights=_count(denoiser) * weight_bytes / shard,
+        weights=_count(denoiser) * cost.weight / shard,
         gradients=trained * 4 / shard,
         optimizer=trained * 8 / shard,
         average=trained * 4 / shard,
-        activations=activation_bytes(denoiser, clips, recompute),
+        activations=activation_bytes(denoiser, clips, cost, recompute),
     )
 
 
-def activation_bytes(denoiser: Denoiser, clips: int, recompute: str) -> float:
-    """What the backbone's blocks keep for the backward pass, in bfloat16, under a value of parallel.recompute.
+def activation_bytes(denoiser: Denoiser, clips: int, cost: Precision, recompute: str) -> float:
+    """What the backbone's blocks keep for the backward pass under a value of parallel.recompute.
 
-    All of WORKING_WIDTHS each, or less where little trains; of one that is recomputed the input, with `attention_kept`
-    also what its attention gave, and all of one at a time. Attention is fused and keeps no scores.
+    All that each works with; of one that is recomputed the input, with `attention_kept` also what its attention gave,
+    and all of one at a time. Attention is fused and keeps no scores.
     """
     size = denoiser.transformer.backbone
     every = EVERY.fullmatch(recompute)
     again = size.blocks // int(every[1]) if every else {"none": 0}.get(recompute, size.blocks)
-    kept = 2 if recompute == "attention_kept" else 1
-    widths = again * kept + (size.blocks - again + bool(again)) * WORKING_WIDTHS
-    return float(clips * widths * tokens(size)["sequence"] * size.width * ACTIVATION_BYTES)
+    kept = again * cost.stream * (2 if recompute == "attention_kept" else 1)
+    kept += (size.blocks - again + bool(again)) * _working(denoiser, cost)
+    return float(clips * kept * tokens(size)["sequence"] * size.width)
+
+
+def _working(denoiser: Denoiser, cost: Precision) -> int:
+    """Bytes a token and channel: of blocks that train if any of their own parameters does."""
+    own = (p for name, p in denoiser.transformer.transformer_blocks.named_parameters() if owner(name) is None)
+    return cost.working if any(parameter.requires_grad for parameter in own) else cost.working_frozen
 
 
 def _holds_a_copy(conditioner: nn.Module) -> bool:

@@ -5,12 +5,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from hallo3_lightning.ablation.grid import is_grid
 from hallo3_lightning.cost import Operations, figures_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.sizing import RECOMPUTED, Machine, Plan, plans
@@ -55,6 +57,7 @@ def describe(arguments: Sequence[str]) -> int:
 
 
 def _resolved(settings: Sequence[str]) -> Mapping[str, Any]:
+    _refuse_grids(settings)
     try:
         return ConfigOnly(["fit", *settings]).settings
     except UsageError as error:
@@ -66,12 +69,24 @@ def _resolved(settings: Sequence[str]) -> Mapping[str, Any]:
         ) from error
 
 
+def _refuse_grids(settings: Sequence[str]) -> None:
+    """Raise a UsageError for a file of --config that is a grid: it has axes and names its own base."""
+    given = [after for option, after in pairwise(settings) if option == "--config"]
+    given += [option.partition("=")[2] for option in settings if option.startswith("--config=")]
+    for file in filter(is_grid, map(Path, given)):
+        raise UsageError(
+            f"{file} is a grid of runs, and describe takes the config of one: name its base with --config, and a value "
+            f"of each axis as a setting (`hallo3 ablate {file}` runs it)"
+        )
+
+
 def _write(figures: Mapping[str, Any], file: Path) -> None:
     try:
         file.write_text(json.dumps(figures, indent=1))
     except OSError as error:
         raise UsageError(
-            f"cannot write --json {file}: {error.strerror}; give a file in a folder that exists and that you may write to"
+            f"cannot write --json {file}: {error.strerror}; give a file in a folder that exists and that you may write "
+            "to"
         ) from error
 
 
@@ -99,7 +114,7 @@ def _operation_table(figures: Mapping[str, Any]) -> Table:
         *("of one clip", f"dense ({unit})", f"attention ({unit})", f"total ({unit})"),
         title="Operations (a product and a sum are two)",
         caption="backbone forward by the rule 2 x parameters x tokens + attention: "
-        f"{figures['rule_of_thumb'] / size:,.1f}; the rule counts the weights of adaLN once a token, they act once a clip",
+        f"{figures['rule_of_thumb'] / size:,.1f}; it counts the weights of adaLN once a token, they act once a clip",
     )
     for name, found in figures["operations"].items():
         table.add_row(name, *(f"{found[kind] / size:,.1f}" for kind in ("dense", "attention", "total")))

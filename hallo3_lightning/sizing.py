@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hallo3_lightning.cost import Operations, Part, activation_bytes, network, parts
+from hallo3_lightning.cost import Operations, Part, Precision, activation_bytes, network, parts, precision_of
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.training.parallel import Parallel
 from hallo3_lightning.training.per_block import stacks
@@ -66,17 +66,23 @@ def plans(config: Mapping[str, Any], passes: Mapping[str, Operations], machine: 
     passes: operations of one clip, as `cost.operations` gives them.
     """
     given, denoiser = Parallel(**config["parallel"]), network(config["model"])
+    cost = precision_of(config["trainer"]["precision"])
     found = []
     for gpus in GPUS:
         inside = min(machine.gpus_per_node, gpus)
         for shard in dict.fromkeys((1, inside, gpus)):
             parallel = replace(given, shard=shard, replicate=gpus // shard)
-            found.append(plan(denoiser, passes, parallel, config["data"]["batch_size"], machine))
+            found.append(plan(denoiser, passes, parallel, config["data"]["batch_size"], machine, cost))
     return found
 
 
 def plan(
-    denoiser: Denoiser, passes: Mapping[str, Operations], parallel: Parallel, clips: int, machine: Machine
+    denoiser: Denoiser,
+    passes: Mapping[str, Operations],
+    parallel: Parallel,
+    clips: int,
+    machine: Machine,
+    cost: Precision,
 ) -> Plan:
     """Of one way to shard; weights, gradients, both moments of AdamW and the average are kept in float32."""
     counts = parts(denoiser)
@@ -86,9 +92,9 @@ def plan(
     return Plan(
         shard=parallel.shard,
         replicate=parallel.replicate,
-        state=4 * (total + 4 * trained) / parallel.shard,
+        state=(cost.weight * total + 16 * trained) / parallel.shard,
         gathered=_gathered(denoiser, parallel),
-        activations={recompute: activation_bytes(denoiser, clips, recompute) for recompute in RECOMPUTED},
+        activations={recompute: activation_bytes(denoiser, clips, cost, recompute) for recompute in RECOMPUTED},
         moved=traffic,
         communication_s=seconds(traffic, parallel, machine),
         compute_s={recompute: clips * work(passes, recompute) / speed for recompute in RECOMPUTED},
@@ -131,7 +137,9 @@ def _gathered(denoiser: Denoiser, parallel: Parallel) -> float:
     """Two blocks at a time are whole: the one that acts, and the next."""
     if parallel.shard == 1:
         return 0.0
-    largest = max(sum(p.numel() for p in block.parameters()) for blocks in stacks(denoiser).values() for block in blocks)
+    largest = max(
+        sum(p.numel() for p in block.parameters()) for blocks in stacks(denoiser).values() for block in blocks
+    )
     return 2.0 * largest * BYTES[parallel.gather]
 
 

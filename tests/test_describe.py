@@ -7,31 +7,34 @@ import torch
 from hallo3_lightning.ablation.runs import resolve
 from hallo3_lightning.cli import main
 from hallo3_lightning.cost import (
-    WORKING_WIDTHS,
+    FULL,
+    HALF,
+    MIXED,
     Operations,
     Part,
+    Precision,
     activation_bytes,
     figures_of,
     imaginary_clip,
     memory,
     networks,
     parts,
+    precision_of,
     tokens,
 )
-from hallo3_lightning.model.block import Block
-from hallo3_lightning.model.positions import rotary_3d
-from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.model.transformer import Backbone, Transformer
 from hallo3_lightning.sizing import Machine, Moved, moved, plans, seconds
 from hallo3_lightning.training.parallel import Parallel
 from tests import tiny
 
-FULL, TINY = "experiments/full", "experiments/tiny"
+FULL_SIZE, TINY = "experiments/full", "experiments/tiny"
+FULL_AUDIO = ("--config", f"{FULL_SIZE}/audio.yaml")
 BILLION = 1e9
 
 
 def count(name: str, without: str = "\0") -> tuple[float, float]:
     """Billions of parameters, and of those that train, of a full-size phase."""
-    found = parts(networks(resolve([f"{FULL}/{name}.yaml"], {})["model"])[0])
+    found = parts(networks(resolve([f"{FULL_SIZE}/{name}.yaml"], {})["model"])[0])
     kept = [part for name, part in found.items() if without not in name]
     return sum(p.total for p in kept) / BILLION, sum(p.trainable for p in kept) / BILLION
 
@@ -47,13 +50,13 @@ def test_as_many_train_as_published(phase, published):
 
 
 def test_the_reference_network_has_the_published_number_of_parameters():
-    found = parts(networks(resolve([f"{FULL}/audio.yaml"], {})["model"])[0])
+    found = parts(networks(resolve([f"{FULL_SIZE}/audio.yaml"], {})["model"])[0])
     assert found["identity_reference_network"].total / BILLION == pytest.approx(5.625, abs=5e-4)
 
 
 def test_without_the_dead_layer_there_is_less_to_train():
     options = "model.options.reference_network.dead_layer"
-    models = [resolve([f"{FULL}/identity.yaml"], {options: built})["model"] for built in (True, False)]
+    models = [resolve([f"{FULL_SIZE}/identity.yaml"], {options: built})["model"] for built in (True, False)]
     whole, read = (parts(networks(model)[0])["identity_reference_network"] for model in models)
     assert whole.total > read.total
     assert whole.trainable > read.trainable
@@ -111,7 +114,7 @@ def test_a_step_costs_three_forwards_where_all_trains_and_less_where_little_does
 
 def test_ranks_share_everything_but_activations():
     denoiser = tiny.denoiser(audio="adaln")
-    one, four = (memory(denoiser, clips=2, shard=ranks, weight_bytes=4, recompute="none") for ranks in (1, 4))
+    one, four = (memory(denoiser, clips=2, shard=ranks, cost=MIXED, recompute="none") for ranks in (1, 4))
     assert one.activations == four.activations
     assert (one.weights, one.gradients, one.optimizer) == (4 * four.weights, 4 * four.gradients, 4 * four.optimizer)
     assert one.optimizer == 2 * one.gradients == 2 * one.weights
@@ -119,16 +122,18 @@ def test_ranks_share_everything_but_activations():
 
 def test_blocks_that_compute_again_keep_less():
     denoiser, blocks = tiny.denoiser(blocks=6), 6
-    width = activation_bytes(denoiser, 2, "none") / (blocks * WORKING_WIDTHS)
-    again = {
-        "full": blocks,
-        "every_2": 3 + 3 * WORKING_WIDTHS,
-        "every_4": 1 + 5 * WORKING_WIDTHS,
-        "attention_kept": 2 * blocks,
+    values = 2 * tokens(tiny.backbone())["sequence"] * 32  # clips, tokens, width
+    working, stream = MIXED.working, MIXED.stream
+    kept = {
+        "full": blocks * stream,
+        "every_2": 3 * stream + 3 * working,
+        "every_4": stream + 5 * working,
+        "attention_kept": 2 * blocks * stream,
     }
-    for recompute, widths in again.items():
-        one_at_a_time = WORKING_WIDTHS
-        assert activation_bytes(denoiser, 2, recompute) == pytest.approx(width * (widths + one_at_a_time)), recompute
+    assert activation_bytes(denoiser, 2, MIXED, "none") == values * blocks * working
+    for recompute, count in kept.items():
+        one_at_a_time = working
+        assert activation_bytes(denoiser, 2, MIXED, recompute) == values * (count + one_at_a_time), recompute
 
 
 # -- on many GPUs ------------------------------------------------------------------------------------------------------
@@ -176,23 +181,57 @@ def test_every_plan_uses_all_gpus_and_shards_what_it_says(figures):
     assert whole.compute_s["none"] == pytest.approx(clips * figures["operations"]["training step"]["total"] / speed)
 
 
-def test_a_block_keeps_as_many_values_a_token_as_the_estimate_says():
-    """Counted as autograd saves them, each storage once; steps' and norms' small change is in the tolerance."""
-    width, text, (frames, height, depth) = 64, 11, (3, 8, 10)
-    block, kept = Block(width, 4, 8, 1e-5, 1e-6), {}
-    own = {parameter.untyped_storage().data_ptr() for parameter in block.parameters()}
+def test_blocks_that_train_keep_more_than_blocks_that_gradients_pass_through():
+    denoiser = tiny.denoiser(audio="adaln")
+    channels = 2 * tokens(tiny.backbone())["sequence"] * 32 * 2  # clips, tokens, width, blocks
+    assert activation_bytes(denoiser, 2, MIXED, "none") == channels * MIXED.working
+    denoiser.requires_grad_(False)
+    denoiser.transformer.blocks[0].adapters.requires_grad_(True)
+    assert activation_bytes(denoiser, 2, MIXED, "none") == channels * MIXED.working_frozen
+    denoiser.transformer.blocks[1].ff.requires_grad_(True)
+    assert activation_bytes(denoiser, 2, MIXED, "none") == channels * MIXED.working
+
+
+@pytest.mark.parametrize(
+    ("setting", "cost"),
+    [("bf16-mixed", MIXED), ("16-mixed", MIXED), ("bf16-true", HALF), ("32-true", FULL), (32, FULL)],
+)
+def test_the_precision_is_that_of_the_trainer(setting, cost):
+    assert precision_of(setting) is cost
+
+
+def saved(cost: Precision, trains: bool, blocks: int, frames: int) -> tuple[int, int]:
+    """Bytes that autograd saves in a forward pass, each storage once and no parameter; and those of a value between
+    blocks."""
+    size = tiny.backbone(width=64, blocks=blocks, latent_height=16, latent_width=18, latent_frames=frames)
+    dtype = torch.bfloat16 if cost is HALF else torch.float32
+    network, kept, streams = Transformer(size).to(dtype).requires_grad_(trains), {}, []
+    network.blocks[-1].register_forward_pre_hook(lambda _, given: streams.append(given[0]))
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    video = torch.randn(1, frames, height * depth, width, requires_grad=True)
-    rotary = rotary_3d(frames, height, depth, width // 4, video.device)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = block(video, torch.randn(1, text, width, requires_grad=True), torch.randn(1, 8), rotary, {})
-    values = sum(tensor.untyped_storage().nbytes() / 4 for place, tensor in kept.items() if place not in own)
-    assert alive[0].shape == video.shape
-    assert values / (width * (text + frames * height * depth)) == pytest.approx(WORKING_WIDTHS, rel=0.1)
+    latents, text = tiny.draw(1, frames, 8, 16, 18).to(dtype).requires_grad_(), tiny.draw(1, 6, 9).to(dtype)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=cost is MIXED),
+    ):
+        alive = network(latents, text, torch.tensor([5]), [{}] * blocks)
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    assert alive.shape[1] == frames
+    return sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in own), streams[0].itemsize
+
+
+@pytest.mark.parametrize("cost", [FULL, MIXED, HALF])
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_block_keeps_as_many_bytes_as_the_estimate_says(cost, trains):
+    """Of two more blocks, for four more latent frames: what does not grow with both is none of theirs."""
+    found = {(b, f): saved(cost, trains, b, f) for b in (1, 3) for f in (2, 6)}
+    grown = (found[3, 6][0] - found[1, 6][0]) - (found[3, 2][0] - found[1, 2][0])
+    channels = 2 * 4 * (8 * 9) * 64  # blocks, frames, patches, width
+    assert grown / channels == pytest.approx(cost.working if trains else cost.working_frozen, abs=2)
+    assert found[1, 2][1] == cost.stream
 
 
 def test_the_imaginary_clip_has_the_sizes_of_a_real_one():
@@ -229,6 +268,16 @@ def test_the_verb_prints_and_writes_without_any_file_of_weights_or_data(tmp_path
     [
         (["--config", f"{TINY}/audio.yaml", "--json", "nowhere/x.json"], "cannot write --json nowhere/x.json"),
         (["--config", f"{TINY}/audio_long.yaml"], "is a layer: name the file that it changes before it"),
+        (["--config", "experiments/grids/demo.yaml"], "is a grid of runs, and describe takes the config of one"),
+        (["--config=experiments/grids/demo.yaml"], "is a grid of runs"),
+        ([*FULL_AUDIO, "--model.backbone.heads", "7"], "backbone.width 3072 is not a multiple of backbone.heads 7"),
+        ([*FULL_AUDIO, "--model.backbone.heads", "128"], "is 24 a head, which rotation cannot split"),
+        ([*FULL_AUDIO, "--model.backbone.blocks", "0"], "backbone.blocks is 0; give a whole number from 1"),
+        ([*FULL_AUDIO, "--model.backbone.width", "99999999999"], "backbone.width is 99999999999; give a whole number"),
+        ([*FULL_AUDIO, "--model.backbone.latent_width", "91"], "backbone.latent_width is 91"),
+        ([*FULL_AUDIO, "--model.backbone.norm_eps", "-1"], "backbone.norm_eps is -1"),
+        ([*FULL_AUDIO, "--model.inputs.face_width", "0"], "inputs.face_width is 0"),
+        ([*FULL_AUDIO, "--model.options.cross_attention.tokens", "-3"], "no network has these sizes"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_sentence(arguments, says, capsys):

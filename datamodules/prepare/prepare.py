@@ -16,14 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datamodules.index import open_index
 from datamodules.prepare import work as results
-from datamodules.prepare.judge import Judge
+from datamodules.prepare.judge import Judge, dropped
 from datamodules.prepare.pack import SPLITS, Shard, follow_plan, shards_of, write
 from datamodules.prepare.settings import Settings, option
 from datamodules.prepare.sources import Source
 from datamodules.prepare.summary import Summary
-from datamodules.prepare.verdict import Verdict
+from datamodules.prepare.verdict import Dropped, Verdict
 from datamodules.prepare.work import Work, write_json
-from datamodules.processes import alone, cores, spread
+from datamodules.processes import WorkerDied, alone, cores, spread
 from hallo3_lightning.errors import UsageError
 
 MANIFEST = "dataset.json"
@@ -47,7 +47,8 @@ def prepare(
 ) -> Summary:
     """Write out/train/*.tar and out/held_out/*.tar with their indexes, verdicts.jsonl and dataset.json.
 
-    workers: processes, by default one a core; keep_work: keep each video's result, so that with more videos only the
+    workers: processes, by default one a core; 0 does all in this one, which a video that crashes the decoder ends too.
+    keep_work: keep each video's result, so that with more videos only the
     new ones are looked at. What is done is not done again; a folder made with other settings is refused, a video that
     changed is done anew.
     """
@@ -58,11 +59,12 @@ def prepare(
         work.folder.mkdir(exist_ok=True)
         work.sweep()
         job = _Job(judge, work)
-        verdicts = _judged(sources, job, workers or cores())
+        workers = cores() if workers is None else workers
+        verdicts = _judged(sources, job, workers)
         splits = judge.settings.split.of(v.identity for judged in verdicts.values() for v in judged if v.kept)
         shards = shards_of(out, verdicts, splits, judge.settings.takes_per_shard)
         follow_plan(work, out, shards)
-        _write_all([shard for shard in shards if not shard.path.exists()], job, workers or cores())
+        _write_all([shard for shard in shards if not shard.path.exists()], job, workers)
         summary = Summary([_placed(v, splits) for judged in verdicts.values() for v in judged])
         _finish(out, judge.settings, summary)
         if not keep_work:
@@ -72,20 +74,46 @@ def prepare(
 
 def _judged(sources: Sequence[Source], job: _Job, workers: int) -> Mapping[Source, Sequence[Verdict]]:
     """The verdicts of each video, in order; what is done already is read."""
-    known = {source: job.work.verdicts(source) for source in sources}
+    known: dict[Source, Sequence[Verdict] | None] = {source: job.work.verdicts(source) for source in sources}
     missing = [source for source, verdicts in known.items() if verdicts is None]
     changed = sum(job.work.was_done(source) for source in missing)
     if changed:
         Console().print(f"{changed} videos, or what is said of them, changed since they were prepared: done again")
-    known |= dict(_progress("judging videos", spread(job, missing, min(workers, len(missing) or 1)), len(missing)))
+    known |= dict(_progress("judging videos", _surviving(job, missing, workers), len(missing)))
     return {source: verdicts or [] for source, verdicts in known.items()}
+
+
+def _surviving(job: _Job, sources: Sequence[Source], workers: int) -> Iterator[tuple[Source, Sequence[Verdict]]]:
+    """The verdicts of each video, as they come; one that ends the process that decodes it is dropped."""
+    left = dict.fromkeys(sources)
+    while left:
+        try:
+            for source, verdicts in spread(job, list(left), min(max(workers, 1), len(left)), apart=workers > 0):
+                del left[source]
+                yield source, verdicts
+        except WorkerDied:
+            suspects = [source for source in left if job.work.is_begun(source)]
+            if not suspects:
+                raise
+            for source in suspects:
+                del left[source]
+                yield source, _by_itself(job, source)
+
+
+def _by_itself(job: _Job, source: Source) -> Sequence[Verdict]:
+    """The verdicts of a video that has a process for itself."""
+    try:
+        return next(spread(job, [source], 1, apart=True))[1]
+    except WorkerDied:
+        why = Dropped("undecodable", "it ends the process that decodes it")
+        return job.work.save(source, [(dropped(source, why), None)])
 
 
 def _write_all(shards: Sequence[Shard], job: _Job, workers: int) -> None:
     """Write the shards; videos whose samples are not there any more are judged once more."""
     gone = [source for shard in shards for source in shard.sources if not job.work.has_samples(source)]
     again = list(dict.fromkeys(gone))
-    for _ in _progress("making takes again", spread(job, again, min(workers, len(again) or 1)), len(again)):
+    for _ in _progress("making takes again", _surviving(job, again, workers), len(again)):
         pass
     for _ in _progress("writing shards", map(partial(write, work=job.work), shards), len(shards)):
         pass

@@ -45,6 +45,8 @@ class Work:
 
     def save(self, source: Source, judged: Iterable[Judged]) -> list[Verdict]:
         """Write down verdicts and samples as they come; both appear under their names only when they are whole."""
+        begun = self._begun(source)
+        begun.touch()
         state = source.state  # before it is read: a video that changes while it is has to be done again
         verdicts: list[Verdict] = []
         tar = self._tar(source)
@@ -58,7 +60,12 @@ class Work:
             tar.unlink(missing_ok=True)
         done = {"video": source.name, "state": state, "verdicts": [asdict(verdict) for verdict in verdicts]}
         write_json(self._json(source), done)
+        begun.unlink(missing_ok=True)
         return verdicts
+
+    def is_begun(self, source: Source) -> bool:
+        """Whether a process is at work on a video, or died at it."""
+        return self._begun(source).exists()
 
     def samples(self, source: Source) -> Iterator[Sample]:
         """The kept takes of a video, in order, one in memory at a time."""
@@ -73,7 +80,7 @@ class Work:
 
     def sweep(self) -> None:
         """Remove what a killed run left half written."""
-        for rest in [*self.folder.glob("*-*.tar"), *self.folder.glob("*.partial")]:
+        for rest in [*self.folder.glob("*-*.tar"), *self.folder.glob("*.partial"), *self.folder.glob("*.begun")]:
             rest.unlink(missing_ok=True)
 
     def forget_samples(self) -> None:
@@ -90,6 +97,9 @@ class Work:
 
     def _json(self, source: Source) -> Path:
         return self.folder / f"{_hash(source.name)}.json"
+
+    def _begun(self, source: Source) -> Path:
+        return self.folder / f"{_hash(source.name)}.begun"
 
     def _tar(self, source: Source) -> Path:
         return self.folder / f"{_hash(source.name)}.tar"

@@ -98,6 +98,15 @@ def read(path: Path) -> Grid:
     )
 
 
+def is_grid(path: Path) -> bool:
+    """Whether a file says which arms there are, and so is no config of one run."""
+    try:
+        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(page, dict) and bool({"axes", "arms"} & page.keys())
+
+
 class _Strict(yaml.SafeLoader):
     """Refuses a key that is given twice, of which YAML readers silently keep the last."""
 

@@ -4,24 +4,18 @@ The network is that of transformers, and names of tensors are its: the file is t
 huggingface.co/openai/clip-vit-base-patch32. OpenAI's own ViT-B-32.pt holds a program, which is not run here.
 """
 
-from pathlib import Path
-
 import torch
 from einops import rearrange
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from hallo3_lightning.backbones.framing import middle, shorter_side_to
-from hallo3_lightning.backbones.state import load_state
 
 SIZE = 224
 """Pixels a side of the picture that the network sees."""
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of red, green and blue of what it was trained on, 0..1."""
-
-PICTURES = ("vision_model.", "visual_projection.")
-"""How names of tensors begin that are of pictures; the file has those of text too."""
 
 CONFIG = CLIPVisionConfig(
     hidden_size=768,
@@ -54,7 +48,3 @@ class Clip(CLIPVisionModelWithProjection):
     def features(self, pictures: Tensor) -> Tensor:
         """Prepared pictures [B, 3, 224, 224] -> features [B, 512]."""
         return self(pixel_values=pictures).image_embeds
-
-    def load(self, file: Path) -> None:
-        """Take the weights for pictures from a file that has those for text too."""
-        load_state(self, file, only=PICTURES)

@@ -30,7 +30,7 @@ def as_videogpt(video: Tensor) -> Tensor:
     and the middle cut out (VideoGPT, StyleGAN-V)."""
     height, width = video.shape[-2:]
     scale = SIZE / min(height, width)
-    tall, wide = (SIZE if side == min(height, width) else math.ceil(side * scale) for side in (height, width))
+    tall, wide = (SIZE, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), SIZE)
     seen = _resized(video, tall, wide, "bilinear")
     top, left = (tall - SIZE) // 2, (wide - SIZE) // 2
     return rearrange(2 * seen[..., top : top + SIZE, left : left + SIZE] - 1, "f c h w -> c f h w")

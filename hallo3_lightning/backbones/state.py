@@ -1,6 +1,7 @@
 """Tensors of other people's weight files into networks of ours that keep their names."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,15 +42,17 @@ def read_state(file: Path, part: str | None = None) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             content = load_file(file)
         else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # it says of a program that it runs it, before it refuses to
+                warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError):
         pass
     if part is not None and isinstance(content, Mapping):
         content = content.get(part)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UsageError(
-            f"{file} ({file.stat().st_size:,} bytes) is damaged, or holds something else than named tensors, which is "
-            "not read; `hallo3 doctor` names the file meant and its source"
+            f"{file} ({file.stat().st_size:,} bytes) is damaged, or holds something else than named tensors (such as a "
+            "program), which is not read; `hallo3 doctor` names the file meant and its source"
         )
     wrapped = all(name.startswith(WRAPPER) for name in content)
     return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}

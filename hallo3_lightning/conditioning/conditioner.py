@@ -11,10 +11,11 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.find import find
 from hallo3_lightning.model.sites import Adapter, Signal
-from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.model.transformer import MOST, Backbone
 
 NONE = "none"
 TOGETHER = "+"
+ADAPTERS = ".adapters."
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Inputs:
     audio_layers: int = 12
     audio_channels: int = 768
     face_width: int = 512
+
+    def __post_init__(self) -> None:
+        """Raise a UsageError for sizes that nothing can have."""
+        for name, size in vars(self).items():
+            if type(size) is not int or not 1 <= size < MOST:
+                raise UsageError(f"inputs.{name} is {size!r}; give a whole number from 1 to {MOST - 1}")
 
 
 class Conditioner(nn.Module):
@@ -92,6 +99,22 @@ def conditioners(
         _check_options(name, strategy, given)
         built[f"{kind}_{name}"] = strategy(backbone, inputs, **given)
     return built
+
+
+def owner(parameter: str) -> str | None:
+    """The conditioner, "<kind>_<name>", that a parameter of the denoiser belongs to; None: the backbone.
+
+    Adapters belong to their conditioner.
+    """
+    if parameter.startswith("conditioners."):
+        return parameter.split(".")[1]
+    return parameter.partition(ADAPTERS)[2].split(".")[0] or None
+
+
+def kind_and_name(conditioner: str) -> tuple[str, str]:
+    """ "audio_cross_attention" -> ("audio", "cross_attention")."""
+    kind, _, name = conditioner.partition("_")
+    return kind, name
 
 
 def _check_options(name: str, strategy: type[Conditioner], given: Mapping[str, Any]) -> None:

@@ -14,6 +14,9 @@ from torch import Tensor
 KERNEL_DEGREE = 3
 KERNEL_SHIFT = 1.0
 
+BLOCK = 256
+"""Rows of which the kernel with all others is reckoned at once."""
+
 
 @dataclass(frozen=True)
 class ClipRows:
@@ -29,6 +32,8 @@ class ClipRows:
     def of(self, clips: Sequence[str] | None = None) -> Tensor:
         """The rows [N, D] float64 of some clips, or of all; one that is named twice counts twice."""
         chosen = self.clips if clips is None else clips
+        if not chosen:
+            raise ValueError("no clips, no rows; count the cell as empty")
         return torch.cat([self.rows[clip] for clip in chosen]).double()
 
 
@@ -53,7 +58,7 @@ def kernel(a: Tensor, b: Tensor) -> float:
     The kernel is (x.y / D + 1)^3, rows are not paired with themselves. Source: arXiv 1801.01401, equation 4.
     """
     a, b = _rows(a), _rows(b)
-    return float(_apart(a) + _apart(b) - 2 * _kernel(a, b).mean())
+    return float(_apart(a) + _apart(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b)))
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,16 @@ def _moments(rows: Tensor, biased: bool) -> tuple[Tensor, Tensor]:
     return mean, centred
 
 
-def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.T / a.shape[1] + KERNEL_SHIFT) ** KERNEL_DEGREE
+def _kernel(products: Tensor, width: int) -> Tensor:
+    return (products / width + KERNEL_SHIFT) ** KERNEL_DEGREE
+
+
+def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
+    """Over all pairs, a block of rows at a time: of 1e5 rows all pairs at once would be 80 GB."""
+    return torch.stack([_kernel(block @ b.T, a.shape[1]).sum() for block in a.split(BLOCK)]).sum()
 
 
 def _apart(rows: Tensor) -> Tensor:
     """Mean of the kernel over pairs of different rows."""
-    values = _kernel(rows, rows)
-    return (values.sum() - values.diagonal().sum()) / (len(rows) * (len(rows) - 1))
+    same = _kernel(rows.square().sum(dim=1), rows.shape[1]).sum()
+    return (_kernel_sum(rows, rows) - same) / (len(rows) * (len(rows) - 1))

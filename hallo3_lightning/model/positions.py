@@ -7,6 +7,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+HEAD_PARTS = 16
+"""What the width of a head is a multiple of: 2:3:3 parts, each in pairs, for time, height and width."""
+
 
 @dataclass(frozen=True)
 class Rotary:
@@ -38,8 +41,8 @@ def rotary_3d(frames: int, height: int, width: int, head_dim: int, device: torch
     A quarter of the channels turns with time, three eighths each with height and width; base 10000.
     Source: CogVideoX-5B (arXiv 2408.06072), the published 2:3:3 split.
     """
-    if head_dim % 16:
-        raise ValueError(f"head width {head_dim} cannot be split 2:3:3 into pairs; it must be a multiple of 16")
+    if head_dim % HEAD_PARTS:
+        raise ValueError(f"head width {head_dim} cannot be split 2:3:3 into pairs; give a multiple of {HEAD_PARTS}")
     channels = (head_dim // 4, 3 * head_dim // 8, 3 * head_dim // 8)
     axes = [_angles(n, c, device) for n, c in zip((frames, height, width), channels, strict=True)]
     angles = torch.cat(

@@ -1,7 +1,8 @@
 """The video diffusion transformer: CogVideoX's backbone with adapters in its blocks."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -9,11 +10,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import PATCH, patches
 from hallo3_lightning.model.block import Block
-from hallo3_lightning.model.positions import Rotary, rotary_3d, sinusoid
+from hallo3_lightning.model.positions import HEAD_PARTS, Rotary, rotary_3d, sinusoid
 from hallo3_lightning.model.precision import uncast
 from hallo3_lightning.model.sites import Condition, Conditions, Signal
+
+MOST = 2**20
+"""No size of a transformer comes near; beyond it, products of sizes leave what torch can count."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,32 @@ class Backbone:
     norm_eps: float = 1e-5
     attention_norm_eps: float = 1e-6
     output_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise a UsageError for sizes of which no transformer can be built."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or not 1 <= value < MOST):
+                raise UsageError(f"backbone.{field.name} is {value!r}; give a whole number from 1 to {MOST - 1}")
+            if field.type is float and not (isinstance(value, float | int) and 0 < value < math.inf):
+                raise UsageError(f"backbone.{field.name} is {value!r}; give a number above 0, such as 1e-5")
+        self._check_heads()
+        for side in ("latent_height", "latent_width"):
+            if getattr(self, side) % PATCH:
+                raise UsageError(f"backbone.{side} is {getattr(self, side)}, which patches of {PATCH} do not fill")
+
+    def _check_heads(self) -> None:
+        if self.width % 2:
+            raise UsageError(
+                f"backbone.width is {self.width}; give an even number, half for cosines and half for sines"
+            )
+        if self.width % self.heads:
+            raise UsageError(f"backbone.width {self.width} is not a multiple of backbone.heads {self.heads}")
+        if self.rotary and self.head_dim % HEAD_PARTS:
+            raise UsageError(
+                f"backbone.width {self.width} of {self.heads} heads is {self.head_dim} a head, which rotation cannot "
+                f"split between time, height and width; give a multiple of {HEAD_PARTS} a head, or rotary false"
+            )
 
     @property
     def head_dim(self) -> int:

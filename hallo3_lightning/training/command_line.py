@@ -157,7 +157,7 @@ class CommandLine(LightningCLI):
         return self.config_dump
 
     def before_instantiate_classes(self) -> None:
-        settings = self.settings
+        settings = launching.as_in_job(self.settings)
         self.run = named(settings)
         config = self.config[self.subcommand]
         if settings["trainer"]["max_steps"] < 1:

@@ -57,12 +57,12 @@ class Slurm:
 
 
 def sbatch_script(arguments: Sequence[str], settings: Mapping[str, Any], run: RunFolder) -> str:
-    """What `sbatch` takes to run `hallo3 <arguments>` on as many nodes as the settings say.
+    """What `sbatch` takes to run `hallo3 <arguments>`; settings are those of `as_in_job`.
 
     Makes the folder of its output, which SLURM does not.
     """
     (run.path / "slurm").mkdir(parents=True, exist_ok=True)
-    job, nodes = _job(settings), _nodes(settings)
+    job, nodes = _job(settings), settings["trainer"]["num_nodes"]
     options = _options(job, nodes, settings) | {
         "job-name": run.path.name,
         "time": job.time,
@@ -83,7 +83,7 @@ def submit(arguments: Sequence[str], settings: Mapping[str, Any], run: RunFolder
 
     from hallo3_lightning.cli import main
 
-    job, nodes = _job(settings), _nodes(settings)
+    job, nodes = _job(settings), settings["trainer"]["num_nodes"]
     try:
         executor = submitit.SlurmExecutor(run.path.absolute() / "slurm/%j")
     except RuntimeError as error:
@@ -103,6 +103,12 @@ def submit(arguments: Sequence[str], settings: Mapping[str, Any], run: RunFolder
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"SLURM refused the job ({reason}); mend the settings of slurm") from None
+
+
+def as_in_job(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a submitted job sees: its nodes are those of the trainer, by which its run is named."""
+    nodes = settings["slurm"]["nodes"] or settings["trainer"]["num_nodes"]
+    return settings | {"trainer": settings["trainer"] | {"num_nodes": nodes}}
 
 
 def command_in_job(arguments: Sequence[str], nodes: int) -> list[str]:
@@ -156,10 +162,6 @@ def _job(settings: Mapping[str, Any]) -> Slurm:
             "save before it starts; give more time or less margin"
         )
     return job
-
-
-def _nodes(settings: Mapping[str, Any]) -> int:
-    return settings["slurm"]["nodes"] or settings["trainer"]["num_nodes"]
 
 
 def _options(job: Slurm, nodes: int, settings: Mapping[str, Any]) -> dict[str, Any]:

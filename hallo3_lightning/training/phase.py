@@ -30,7 +30,7 @@ from hallo3_lightning.training.checkpoints import refuse_another_model
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
 from hallo3_lightning.training.parallel import Sharded
 from hallo3_lightning.training.start import starting_weights
-from hallo3_lightning.training.trainable import set_trainable
+from hallo3_lightning.training.trainable import leave_out, set_trainable
 
 UNSCORED_FRAMES = 4
 """Leading frames of an evaluated clip that no arm is scored on: as many as the most motion frames of any arm."""
@@ -89,7 +89,8 @@ class Phase(LightningModule):
         else:
             self.denoiser.load_state_dict(self.given, strict=False)
             self.given = {}
-        self.trained = set_trainable(self.denoiser, trainable)
+        set_trainable(self.denoiser, trainable)
+        self.trained = leave_out(self.denoiser, self.denoiser.unread())
         self.average = Average(self.denoiser, average_decay)
         with torch.device("cpu"):  # these have their numbers also where the denoiser is built without
             self.process = Process()

@@ -1,6 +1,6 @@
 """Which parameters move: anchored globs, each of which must match, or the name of a published choice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -37,6 +37,16 @@ def set_trainable(module: nn.Module, globs: Iterable[str]) -> list[str]:
     for name, parameter in parameters.items():
         parameter.requires_grad_(any(fnmatchcase(name, glob) for glob in globs))
     return [name for name, parameter in parameters.items() if parameter.requires_grad]
+
+
+def leave_out(module: nn.Module, unread: Collection[str]) -> list[str]:
+    """Ask no gradient of parameters that reach nothing, as none would come; returns the names of those that train.
+
+    DDP waits for the gradient of every parameter that asks for one.
+    """
+    for name in unread:
+        module.get_parameter(name).requires_grad_(False)
+    return [name for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def _stem(name: str) -> str:

@@ -1,4 +1,5 @@
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,5 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(source: Path, out: Path, form: Any) -> int:
     from hallo3_lightning.weights.exporting import export_weights
+    from hallo3_lightning.weights.folder import summary
 
-    return export_weights(source, out, form)
+    sys.stdout.write(summary(out, export_weights(source, out, form)) + "\n")
+    return 0

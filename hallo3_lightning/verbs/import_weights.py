@@ -1,4 +1,5 @@
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "weights of CogVideoX-5B-I2V or of the published Hallo3, as ours"
@@ -11,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(source: Path, out: Path, latents: str | None) -> int:
+    from hallo3_lightning.weights.folder import summary
     from hallo3_lightning.weights.importing import import_weights
 
-    return import_weights(source, out, latents)
+    sys.stdout.write(summary(out, import_weights(source, out, latents)) + "\n")
+    return 0

@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="who is who, where no csv says it: each first folder, or each file (%(default)s)")  # fmt: skip
     parser.add_argument("--lip-sync", type=Path, default=None, metavar="FOLDER",
                         help="compare lips with sound by the SyncNet in this folder of weight files (not done)")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=None, help="processes (one a core)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=None,
+        help="processes (one a core); 0: all in one, which a video that crashes the decoder ends too",
+    )
     parser.add_argument("--keep-work", action="store_true", help="keep each video's result: to add videos later")
     parser.add_argument("--cache", action="append", default=None, metavar="CONFIG", help="then compute the signals of this "
                         "run's config ahead, into OUT/cache, as `hallo3 cache` does; may be given several times")  # fmt: skip
@@ -79,8 +84,8 @@ def run(
     from datamodules.prepare.sources import find_sources
     from datamodules.prepare.splits import read_split
 
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers is {workers}; expected 1 or more")
+    if workers is not None and workers < 0:
+        raise UsageError(f"--workers is {workers}; expected 0 (all in one process) or more")
     if not 0 <= drop_limit <= 1:
         raise UsageError(f"--drop-limit is {drop_limit}; it is a share between 0 and 1")
     height, width = _size(size)
@@ -111,7 +116,7 @@ def _cache(out: Path, configs: list[str], workers: int | None) -> int:
     parser = argparse.ArgumentParser()
     cache.add_arguments(parser)
     typed = [str(out), str(out / "cache"), *(f"--config={config}" for config in configs)]
-    return cache.run(**{**vars(parser.parse_args(typed)), "workers": workers})
+    return cache.run(**{**vars(parser.parse_args(typed)), "workers": workers or None})
 
 
 def _size(told: str) -> tuple[int, int]:

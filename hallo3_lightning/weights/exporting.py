@@ -10,25 +10,27 @@ from typing import Any, Literal
 from torch import Tensor
 
 from hallo3_lightning.ablation.runs import RunFolder
+from hallo3_lightning.conditioning.conditioner import NONE, owner, split
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.geometry import FRAMES_PER_LATENT, PATCH, pixel_frames
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.training.checkpoints import weights
 from hallo3_lightning.training.start import averaged
+from hallo3_lightning.weights import diffusers_folder
+from hallo3_lightning.weights.aside import written_aside
 from hallo3_lightning.weights.folder import (
     SHARD_BYTES,
     STEM,
     Part,
+    backbone_of,
     is_weights,
+    kinds,
     record_of,
+    verify,
     write_record,
     write_shards,
-    written_aside,
 )
-from hallo3_lightning.weights.source import DIFFUSERS_CLASS, DIFFUSERS_FILE
 
 Format = Literal["diffusers", "safetensors"]
-ADAPTERS = ".adapters."
 DIFFUSERS_ATTENTION_EPS = 1e-6
 """Of the norms of queries and keys: a constant in diffusers' CogVideoXBlock."""
 
@@ -38,8 +40,8 @@ def export_weights(
     out: Path,
     form: Format = "safetensors",
     shard_bytes: int = SHARD_BYTES,
-) -> int:
-    """Write the averaged weights of a run, or a folder of weights, in another form.
+) -> dict[str, Any]:
+    """Write the averaged weights of a run, or a folder of weights, in another form; returns weights.json.
 
     Args:
         source: a run's folder, a checkpoint in it, or a folder of weights.
@@ -49,19 +51,21 @@ def export_weights(
     """
     backbone, origin = _origin(source)
     ours = averaged(weights(source))
+    if is_weights(source):
+        verify(source, ours)
     chosen = _backbone_alone(ours) if form == "diffusers" else ours
     left_out = {name: "not of the backbone" for name in ours if form == "diffusers" and not _is_backbone(name)}
     parts = [Part(name, value.nbytes, partial(_itself, value)) for name, value in chosen.items()]
     with written_aside(out, sum(part.bytes for part in parts)) as aside:
-        stem = DIFFUSERS_FILE.removesuffix(".safetensors") if form == "diffusers" else STEM
-        fingerprint = write_shards(aside, parts, stem, shard_bytes)
+        stem = diffusers_folder.FILE.removesuffix(".safetensors") if form == "diffusers" else STEM
+        written = write_shards(aside, parts, stem, shard_bytes)
         if form == "diffusers":
-            (aside / "config.json").write_text(json.dumps(diffusers_config(backbone), indent=2))
+            (aside / "config.json").write_text(json.dumps(diffusers_folder.config_of(backbone), indent=2))
         record = {
-            "fingerprint": fingerprint,
+            **asdict(written),
             "source": str(source),
             "kind": form,
-            "dtype": "+".join(sorted({str(value.dtype).removeprefix("torch.") for value in chosen.values()})),
+            "dtype": kinds(value.dtype for value in chosen.values()),
             "parameters": sum(value.numel() for value in chosen.values()),
             "backbone": asdict(backbone),
             **origin,
@@ -70,30 +74,7 @@ def export_weights(
         if form == "diffusers" and (told := _other_epsilons(backbone)):
             record["not_held_by_diffusers"] = told
         write_record(aside, record)
-    return 0
-
-
-def diffusers_config(size: Backbone) -> dict[str, Any]:
-    """config.json of the backbone in diffusers, which has one epsilon for all norms but those of queries and keys."""
-    return {
-        "_class_name": DIFFUSERS_CLASS,
-        "num_attention_heads": size.heads,
-        "attention_head_dim": size.head_dim,
-        "in_channels": 2 * size.latent_channels,
-        "out_channels": size.latent_channels,
-        "time_embed_dim": size.time_width,
-        "text_embed_dim": size.text_width,
-        "num_layers": size.blocks,
-        "sample_width": size.latent_width,
-        "sample_height": size.latent_height,
-        "sample_frames": pixel_frames(size.latent_frames),
-        "patch_size": PATCH,
-        "temporal_compression_ratio": FRAMES_PER_LATENT,
-        "max_text_seq_length": size.text_tokens,
-        "norm_eps": size.norm_eps,
-        "use_rotary_positional_embeddings": size.rotary,
-        "use_learned_positional_embeddings": size.learned_positions,
-    }
+    return record
 
 
 def _other_epsilons(size: Backbone) -> dict[str, str]:
@@ -110,22 +91,44 @@ def _origin(source: Path) -> tuple[Backbone, dict[str, Any]]:
     """Sizes of the backbone, and what else is known of where the weights come from."""
     if is_weights(source):
         record = record_of(source)
-        return Backbone(**record["backbone"]), {
-            "strategies": record.get("strategies", {}),
-            "from": record["fingerprint"],
-        }
-    if not source.exists():
-        raise UsageError(f"there is no '{source}'; name a run, a checkpoint in it, or a folder of weights")
+        kept: dict[str, Any] = {key: record[key] for key in ("model", "init_from") if key in record}
+        return backbone_of(source), {"strategies": record.get("strategies", {}), **kept, "from": record["fingerprint"]}
+    _refuse_other_sources(source)
     run = RunFolder(source if source.is_dir() else source.absolute().parent.parent)
     if not run.config_file.is_file():
-        raise UsageError(f"'{source}' is no run and no folder of weights: there is no {run.config_file}")
+        raise UsageError(
+            f"'{source}' is no run and no folder of weights: there is no {run.config_file}; name a run's folder, a "
+            "checkpoint in it, or what `hallo3 import-weights` made"
+        )
     model = run.config()["model"]
     told = {key: model.get(key) for key in ("identity", "audio", "options")}
-    return Backbone(**model["backbone"]), {"model": told, "init_from": model.get("init_from")}
+    return Backbone(**model["backbone"]), {
+        "strategies": _strategies(**told),
+        "model": told,
+        "init_from": model.get("init_from"),
+    }
+
+
+def _refuse_other_sources(source: Path) -> None:
+    """Raise a UsageError for what is not there, and for what is exported by another command or another name."""
+    if not source.exists():
+        raise UsageError(f"there is no '{source}'; name a run, a checkpoint in it, or a folder of weights")
+    if is_weights(source.parent) and source.is_file():
+        raise UsageError(f"'{source}' is a file in a folder of weights; name the folder, '{source.parent}'")
+    if any(map(diffusers_folder.is_folder, (source, source / "transformer"))):
+        raise UsageError(
+            f"'{source}' is a folder of diffusers; `hallo3 import-weights {source} OUT` makes it ours first"
+        )
+
+
+def _strategies(identity: str | None, audio: str | None, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A run's conditioners with their options: kind_name -> options."""
+    named = {"identity": split(identity or NONE), "audio": split(audio or NONE)}
+    return {f"{kind}_{name}": (options or {}).get(name, {}) for kind, names in named.items() for name in names}
 
 
 def _is_backbone(name: str) -> bool:
-    return name.startswith("transformer.") and ADAPTERS not in name
+    return owner(name) is None
 
 
 def _backbone_alone(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,76 +1,103 @@
 """Weights of others -> a folder of weights of ours: `hallo3 import-weights SOURCE OUT`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.transformer import Backbone
-from hallo3_lightning.weights.folder import SHARD_BYTES, STEM, Part, write_record, write_shards, written_aside
-from hallo3_lightning.weights.names import Cut, Mapped, mapped
+from hallo3_lightning.weights import diffusers_folder, sat
+from hallo3_lightning.weights.aside import written_aside
+from hallo3_lightning.weights.folder import (
+    DTYPES,
+    SHARD_BYTES,
+    STEM,
+    Part,
+    is_weights,
+    kinds,
+    write_record,
+    write_shards,
+)
+from hallo3_lightning.weights.names import DENOISER, Cut, Mapped, mapped
 from hallo3_lightning.weights.rows import cut, cut_shape
-from hallo3_lightning.weights.sizes import Grid, backbone_of, check, complain, strategies_of
-from hallo3_lightning.weights.source import Source, opened
-
-PUBLISHED_EPS, PUBLISHED_OUTPUT_EPS = 1e-5, 1e-6
-DIFFUSERS_EPS = 1e-5
-"""Of the norms of blocks, the last norm and the norm before the output, where a config.json says nothing."""
+from hallo3_lightning.weights.sizes import Grid, check, complain, expected_shapes, published_backbone, strategies_of
+from hallo3_lightning.weights.source import Source, printable
 
 
-def import_weights(source: Path, out: Path, latents: str | None = None, shard_bytes: int = SHARD_BYTES) -> int:
-    """Write the weights at `source` under our names; everything is checked before anything is written.
+def import_weights(
+    source: Path, out: Path, latents: str | None = None, shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
+    """Write the weights at `source` under our names, all checked before anything is written; returns weights.json.
 
     Args:
-        source: a diffusers folder, a SAT folder, or a SAT file; see weights/source.py.
+        source: a diffusers folder, a SAT folder, or a SAT file.
         out: folder to make.
         latents: for which the learned positions are, "13x60x90"; a diffusers folder says so itself.
         shard_bytes: the most that a shard holds.
     """
     given = opened(source)
     names = _mapped(given)
-    whole = sorted(
-        {where.published for where in names.cuts.values() if not given.dtypes[where.published].is_floating_point}
-    )
-    complain(str(source), {"unknown": names.unknown, "not of floating point": whole})
+    _refuse_odd_values(given, names)
     shapes = {ours: _shape(given, where) for ours, where in names.cuts.items()}
     backbone = _backbone(given, shapes, Grid.of(latents) if latents else None)
-    check(shapes, backbone, str(source))
-
-    def read(where: Cut) -> Tensor:
-        tensor = given.read(where.published)
-        if not tensor.isfinite().all():
-            raise UsageError(f"'{source}': {where.published} holds values that are not finite; fetch it again")
-        return cut(tensor, where)
-
+    strategies = strategies_of(shapes, given.kind)
+    check(shapes, expected_shapes(shapes, backbone, strategies), str(source))
     parts = [
-        Part(name, prod(shapes[name]) * given.dtypes[where.published].itemsize, partial(read, where))
+        Part(name, prod(shapes[name]) * given.dtypes[where.published].itemsize, partial(_read, given, where))
         for name, where in names.cuts.items()
     ]
-    dtypes = {str(given.dtypes[where.published]).removeprefix("torch.") for where in names.cuts.values()}
     with written_aside(out, sum(part.bytes for part in parts)) as aside:
-        fingerprint = write_shards(aside, parts, STEM, shard_bytes)
+        written = write_shards(aside, parts, STEM, shard_bytes)
         record = {
-            "fingerprint": fingerprint,
+            **asdict(written),
             "source": str(source),
             "kind": given.kind,
-            "dtype": "+".join(sorted(dtypes)),
+            "dtype": kinds(given.dtypes[where.published] for where in names.cuts.values()),
             "parameters": sum(prod(shape) for shape in shapes.values()),
             "backbone": asdict(backbone),
-            "strategies": strategies_of(shapes),
+            "strategies": strategies,
             "dropped": names.dropped,
         }
         write_record(aside, record)
-    return 0
+    return record
+
+
+def opened(path: Path) -> Source:
+    """The weights of a diffusers folder, a SAT folder, or the file in it. Raises UsageError if there are none."""
+    if is_weights(path):
+        raise UsageError(f"'{path}' is a folder of weights of ours already; give it to --model.init_from as it is")
+    for folder in (path / "transformer", path):
+        if diffusers_folder.is_folder(folder):
+            return diffusers_folder.opened(folder)
+    file = sat.file_at(path) or sat.file_at(path / "transformer")
+    if file is None:
+        raise UsageError(
+            f"no weights at '{path}': expected a diffusers folder (transformer/config.json and safetensors), a SAT "
+            f"folder (<iteration>/{sat.FILE}), or that file"
+        )
+    return sat.opened(file)
 
 
 def _mapped(source: Source) -> Mapped:
     if source.kind == "diffusers":
         return Mapped({f"transformer.{name}": Cut(name) for name in source.shapes}, {}, [])
     return mapped(source.shapes)
+
+
+def _refuse_odd_values(source: Source, names: Mapped) -> None:
+    """Raise a UsageError for names that nobody knows, and for what is no number of a kind that we compute with."""
+    used = {where.published for where in names.cuts.values()}
+    faults = {
+        "unknown": names.unknown,
+        "no tensors of numbers": list(source.others),
+        "not of floating point in 16 to 64 bits": sorted(name for name in used if source.dtypes[name] not in DTYPES),
+    }
+    complain(str(source.path), faults)
 
 
 def _shape(source: Source, where: Cut) -> tuple[int, ...]:
@@ -83,27 +110,16 @@ def _shape(source: Source, where: Cut) -> tuple[int, ...]:
     return found
 
 
-def _backbone(source: Source, shapes: dict[str, tuple[int, ...]], grid: Grid | None) -> Backbone:
-    if source.kind != "diffusers":
-        return backbone_of(shapes, grid or Grid(), PUBLISHED_EPS, PUBLISHED_OUTPUT_EPS)
-    frames, height, width = (_count(source, f"sample_{axis}") for axis in ("frames", "height", "width"))
-    told = Grid(latent_frames(frames), height, width)
-    eps = source.config.get("norm_eps", DIFFUSERS_EPS)
-    if not isinstance(eps, float):
-        raise UsageError(f"'{source.path}': its config.json says norm_eps {eps!r} where we need a number such as 1e-5")
-    backbone = backbone_of(shapes, grid or told, eps, eps)
-    heads, head_dim = _count(source, "num_attention_heads"), _count(source, "attention_head_dim")
-    if (heads, head_dim) != (backbone.heads, backbone.head_dim):
-        raise UsageError(
-            f"'{source.path}': its config.json says {heads} heads of {head_dim}, but its weights are {backbone.width} "
-            f"wide and {backbone.heads} heads of {backbone.head_dim}; fetch the config.json that belongs to them"
-        )
-    return backbone
+def _backbone(source: Source, shapes: Mapping[str, tuple[int, ...]], latents: Grid | None) -> Backbone:
+    if source.kind == "diffusers":
+        return diffusers_folder.backbone_of(source, shapes, latents)
+    turned = source.shapes.get(f"{DENOISER}mixins.pos_embed.freqs_cos")
+    return published_backbone(shapes, latents or Grid(), turned[0] if turned else None)
 
 
-def _count(source: Source, key: str) -> int:
-    number = source.config.get(key)
-    if type(number) is not int or number < 1:
-        says = f"says {key} {number!r} where we need" if key in source.config else f"does not say {key},"
-        raise UsageError(f"'{source.path}': its config.json {says} a whole number above 0; fetch it again")
-    return number
+def _read(source: Source, where: Cut) -> Tensor:
+    tensor = source.read(where.published)
+    if not tensor.isfinite().all():
+        name = printable(where.published)
+        raise UsageError(f"'{source.path}': {name} holds values that are not finite; fetch it again")
+    return cut(tensor, where)

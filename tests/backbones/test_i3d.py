@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from PIL import Image
 
 from hallo3_lightning.backbones.i3d import I3D, PREPROCESSINGS, SIZE
@@ -28,6 +29,7 @@ def test_the_middle_is_cut_out_or_all_of_it_is_stretched():
     video = torch.zeros(1, 3, 30, 60, dtype=torch.uint8)
     video[..., :14] = video[..., -14:] = 255
     assert PREPROCESSINGS["videogpt"](video).unique().tolist() == [-1]
+    assert PREPROCESSINGS["videogpt"](rearrange(video, "f c h w -> f c w h")).unique().tolist() == [-1]
     for name in ("cdfvd", "disco"):
         seen = PREPROCESSINGS[name](video)[0, 0, 100]
         assert (seen > 0).sum() == pytest.approx(SIZE * 28 / 60, abs=2)
@@ -56,3 +58,11 @@ def test_disco_does_not_cut_off_beyond_black_and_white():
 def test_too_short_a_video_is_refused():
     with pytest.raises(ValueError, match="needs 10 frames, the video has 9"):
         I3D()(torch.zeros(1, 3, 9, 64, 64))
+
+
+def test_a_square_of_some_sizes_is_a_row_too_high():
+    """224 / 100 * 100 is a little more than 224, which VideoGPT rounds up, and cuts the last row off."""
+    levels = 2 * torch.arange(100, dtype=torch.uint8)
+    seen = PREPROCESSINGS["videogpt"](levels[:, None].expand(1, 3, 100, 100))
+    places = ((torch.arange(SIZE) + 0.5) * 100 / (SIZE + 1) - 0.5).clamp(min=0)
+    assert (seen[0, 0, :, 7] + 1) * 255 / 2 == pytest.approx(2 * places, abs=1e-3)

@@ -53,3 +53,10 @@ def test_some_of_the_tensors_of_a_file(tmp_path, trained):
     (tmp_path / "f.safetensors").write_bytes(b"none")
     with pytest.raises(UsageError, match="is damaged"):
         load_state(fresh, tmp_path / "f.safetensors")
+
+
+def test_a_program_is_not_run(tmp_path, trained):
+    """The published forms of I3D and CLIP that hold one look like files of weights."""
+    torch.jit.save(torch.jit.trace(trained, torch.zeros(1, 2)), tmp_path / "f.pt")
+    with pytest.raises(UsageError, match="holds something else than named tensors"):
+        load_state(nn.Linear(2, 3), tmp_path / "f.pt")

@@ -20,7 +20,7 @@ def heads(tmp_path_factory) -> Path:
 
 def prepare(videos: Path, out: Path, *more: str) -> int:
     faces = () if any(option.startswith("--faces") for option in more) else (f"--faces={videos / 'faces.jsonl'}",)
-    size = ("--size=32x32", "--min-frames=34", "--held-out=0.3", "--workers=1")
+    size = ("--size=32x32", "--min-frames=34", "--held-out=0.3", "--workers=0")
     return main(["prepare", str(videos), str(out), *size, *faces, *more])
 
 
@@ -55,7 +55,7 @@ def test_too_many_dropped_is_exit_status_1_and_what_was_kept_is_there(heads, tmp
         (["--size=31x32"], "--size is 31x32; H.264 in 4:2:0 needs even sides"),
         (["--fit=corp"], "no --fit 'corp'; did you mean 'crop'? there are: crop, pad, square, stretch"),
         (["--take-frames=20"], "--take-frames is 20, --min-frames 34: every take would be too short"),
-        (["--workers=0"], "--workers is 0; expected 1 or more"),
+        (["--workers=-1"], "--workers is -1; expected 0 (all in one process) or more"),
         (["--face-share=0"], "--face-share is 0.0; it is a share above 0, at most 1"),
         (["--face-every=40"], "--face-every is 40, --min-frames 34: a take could have no frame that is looked at"),
         (["--lip-sync=nowhere", "--faces=none"], "--lip-sync needs to know where the lips are"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from einops import rearrange
+from torchmetrics.image.kid import poly_mmd
 
 from hallo3_lightning.evaluation.distances import (
     ClipRows,
@@ -68,6 +69,13 @@ def test_the_kernel_distance_is_over_pairs_of_different_rows():
     assert kernel(a, b) == pytest.approx(within - 2 * between, rel=1e-12)
 
 
+@pytest.mark.parametrize("count", [7, 300])
+def test_the_kernel_distance_is_that_of_torchmetrics(count):
+    """Which wants sets of one size."""
+    a, b = normal(0, count, 6), normal(1, count, 6) + 1
+    assert kernel(a, b) == pytest.approx(float(poly_mmd(a, b)), rel=1e-10)
+
+
 def test_small_sets_of_one_distribution_are_not_apart_on_average_by_the_kernel_alone():
     pairs = [(normal(2 * i, 8, 6), normal(2 * i + 1, 12, 6)) for i in range(300)]
     kernels = torch.tensor([kernel(a, b) for a, b in pairs])
@@ -98,6 +106,8 @@ def test_clips_stay_together_in_the_order_of_their_ids():
     assert kept.clips == ("a", "b", "c")
     assert kept.of()[:, 0].tolist() == [1, 2, 2, 3, 3, 3]
     assert kept.of(["c", "a"])[:, 0].tolist() == [3, 3, 3, 1]
+    with pytest.raises(ValueError, match="no clips"):
+        kept.of([])
     assert torch.equal(ClipRows(dict(sorted(clips.items()))).of(), kept.of())
 
 

@@ -14,8 +14,8 @@ from tests.golden.near import error
 TOLERANCE = 1e-4
 """Relative."""
 
-FID_TOLERANCE = 1e-3
-"""Relative: of features that are 1e-4 off, with few rows."""
+FID_TOLERANCE = 1e-4
+"""Relative; theirs is rounded to float32."""
 
 RECORDED = {
     "pytorch_fid": ("pytorch_fid_a_2048", "pytorch_fid_b_2048", "fid_pytorch_fid_features"),

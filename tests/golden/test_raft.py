@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hallo3_lightning.backbones.dynamic_degree import moves, strength
-from hallo3_lightning.backbones.raft import Raft
+from hallo3_lightning.backbones.raft import Raft, to_eights
 from tests.golden.evaluation_set import Recorded, recorded, sum_of
 from tests.golden.near import error
 
@@ -23,7 +23,7 @@ def test_flow(record):
     assert sum_of(weights) == record.facts["weights_sha256"]
     network = Raft().eval()
     network.load_state_dict(weights)
-    flow = network(record.tensors["a_u8"][None], record.tensors["b_u8"][None])
+    flow = network(*(to_eights(record.tensors[f"{side}_u8"][None]) for side in "ab"))
     assert error(flow.coarse, record.tensors["flow_low"]) <= TOLERANCE
     assert error(flow.fine[..., ::4, ::4], record.tensors["flow_up_s"]) <= TOLERANCE
     assert strength(flow.fine[0]) == pytest.approx(record.facts["score"], rel=TOLERANCE)

@@ -14,11 +14,11 @@ from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
 from hallo3_lightning.diffusion.sampler import sampler
 from hallo3_lightning.diffusion.schedule import Oddities, schedule
+from tests.golden.near import SAMPLE_TOLERANCE, TOLERANCE, error
 from tests.golden.network import published_network
 
 ODDITIES = Oddities(rescaled_on_subset=True, nearest_alphas=True, wasted_draws=True)
-TOLERANCE = 1e-5
-NOTICED = 10 * TOLERANCE
+NOTICED = 10 * SAMPLE_TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,14 @@ def sample(network: Denoiser, goldens, sampling: Sampling) -> tuple[Tensor, dict
     return sampler(sampling.sampler)(watched, noise, visited), dict(enumerate(seen))
 
 
-def error(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max() / theirs.abs().max())
-
-
 def test_states_and_sample(network, goldens):
     theirs = goldens.tensors("s2_sampler")
     ours, states = sample(network, goldens, published(goldens))
     recorded = [int(name.split(".")[1]) for name in theirs if name.endswith("x_in")]
     assert {step: error(states[step], theirs[f"step.{step}.x_in"]) for step in recorded} == {
-        step: pytest.approx(0, abs=TOLERANCE) for step in recorded
+        step: pytest.approx(0, abs=SAMPLE_TOLERANCE) for step in recorded
     }
-    assert error(ours, theirs["out.sample"]) <= TOLERANCE
+    assert error(ours, theirs["out.sample"]) <= SAMPLE_TOLERANCE
 
 
 def test_reference_features_of_both_branches(network, goldens):
@@ -87,7 +83,7 @@ def test_reference_features_of_both_branches(network, goldens):
         features = network.signals(recorded_clip(theirs))["identity_reference_network"]
     for block, ours in enumerate(features):
         for branch in theirs[f"bank_cfg.{block}"]:
-            assert error(ours[0], branch) <= 2e-6
+            assert error(ours[0], branch) <= TOLERANCE
 
 
 MISTAKES: dict[str, dict[str, Any]] = {

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lightning import Callback, LightningModule, Trainer
 
+from hallo3_lightning.ablation.runs import named
 from hallo3_lightning.cli import main
 from hallo3_lightning.training.command_line import ConfigOnly
 from hallo3_lightning.training.launching import requeue
@@ -130,6 +131,14 @@ def test_every_start_of_a_job_has_another_port(studio, tmp_path, capsys):  # noq
             ports.add(int(said))
     assert len(ports) == 6
     assert all(20000 <= port < 40000 for port in ports)
+
+
+def test_a_job_writes_where_its_run_will_be(studio, tmp_path, capsys):  # noqa: F811
+    """Clips of a step, by which a run is named among others, count the ranks of all nodes."""
+    script = script_of(capsys, "fit", *studio.identity, f"--run.root={tmp_path}", "--trainer.devices=4", *JOB)
+    inside = ConfigOnly(shlex.split(script[-1])[5:]).settings
+    assert f"#SBATCH --output={named(inside).path}/slurm/%j.log" in script
+    assert f"#SBATCH --job-name={named(inside).path.name}" in script
 
 
 def test_gpus_are_asked_for_where_they_are_used(studio, tmp_path, capsys):  # noqa: F811

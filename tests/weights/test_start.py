@@ -91,6 +91,50 @@ def test_another_audio_strategy_takes_the_place_of_the_trained_one(tmp_path):
         assert all(torch.equal(other.denoiser.state_dict()[name], expected[name]) for name in shared)
 
 
+LACKING = {
+    "its tokens": lambda name: name.startswith("conditioners.audio_cross_attention."),
+    "its adapter in a block": lambda name: "blocks.1.adapters.audio_cross_attention." in name,
+    "one parameter": lambda name: name == "conditioners.audio_cross_attention.audio_tokens.conv1.bias",
+}
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_half_an_audio_strategy_is_none(tmp_path, lacking):
+    Folders().save_checkpoint({"state_dict": phase(IdentityPhase, tmp_path).state_dict()}, tmp_path / "plain.ckpt")
+    whole = phase(AudioPhase, tmp_path, init_from=str(tmp_path / "plain.ckpt")).state_dict()
+    half = {name: value for name, value in whole.items() if not LACKING[lacking](name.removeprefix("denoiser."))}
+    assert len(half) < len(whole)
+    Folders().save_checkpoint({"state_dict": half}, tmp_path / "half.ckpt")
+    with pytest.raises(UsageError, match=rf"does not fit this model: {len(whole) - len(half)} parameters missing"):
+        phase(AudioPhase, tmp_path, init_from=str(tmp_path / "half.ckpt"))
+
+
+def test_a_backbone_with_adapters_is_not_a_backbone_alone(tmp_path):
+    """Its conditioners are missing, which were trained with them: fresh ones would not fit."""
+    trained = phase(IdentityPhase, tmp_path)
+    Folders().save_checkpoint({"state_dict": trained.state_dict()}, tmp_path / "trained.ckpt")
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    state = {name: value for name, value in trained.state_dict().items() if ".conditioners." not in name}
+    Folders().save_checkpoint({"state_dict": state}, run / "checkpoints" / "step=1.ckpt")
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": {"backbone": vars(SIZE)}}))
+    assert main(["export-weights", str(run), str(tmp_path / "out")]) == 0
+    assert "transformer.transformer_blocks.0.adapters.identity_face_attention.to_k.weight" in read(tmp_path / "out")
+    with pytest.raises(UsageError, match="does not fit this model"):
+        phase(IdentityPhase, tmp_path, init_from=str(tmp_path / "out"))
+
+
+def test_the_dead_layer_asks_for_no_gradient(tmp_path):
+    """Every parameter that asks for one gets one, which is what DDP waits for."""
+    dead = {"options": tiny.OPTIONS | {"reference_network": {"dead_layer": True}}}
+    network = tiny.nudged(phase(IdentityPhase, tmp_path, **dead).denoiser)
+    asking = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert network.unread()
+    assert not asking & network.unread()
+    tiny.predict(network, tiny.batch(SIZE)).square().mean().backward()
+    assert asking == {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+
 def test_weights_of_other_sizes_are_refused(weights, tmp_path):
     (tmp_path / "other").mkdir()
     big = theirs_like(tiny.backbone(width=64))
@@ -108,8 +152,14 @@ def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_pat
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     Folders().save_checkpoint({"state_dict": trained.state_dict()}, run / "checkpoints" / "step=3.ckpt")
-    config = {"model": {"backbone": vars(SIZE), "identity": "reference_network+face_attention", "audio": "none"}}
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    options = {"face_attention": {"width": 14}}
+    model = {
+        "backbone": vars(SIZE),
+        "identity": "reference_network+face_attention",
+        "audio": "none",
+        "options": options,
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": model}))
 
     assert main(["export-weights", str(run), str(tmp_path / "out")]) == 0
     with trained.average.applied(trained.denoiser):
@@ -117,6 +167,11 @@ def test_what_a_run_trained_comes_out_and_begins_the_next_phase(weights, tmp_pat
     out = read(tmp_path / "out")
     assert out.keys() == expected.keys()
     assert all(torch.equal(out[name], expected[name]) for name in out)
+    assert main(["export-weights", str(tmp_path / "out"), str(tmp_path / "again")]) == 0
+    for folder in ("out", "again"):
+        record = json.loads((tmp_path / folder / "weights.json").read_text())
+        assert record["strategies"] == {"identity_reference_network": {}, "identity_face_attention": {"width": 14}}
+        assert record["model"]["options"] == options
     following = phase(AudioPhase, tmp_path, init_from=str(tmp_path / "out")).denoiser.state_dict()
     assert all(torch.equal(following[name], value) for name, value in expected.items())
 

@@ -39,8 +39,8 @@ class ReferenceNetwork(Conditioner):
         caption: the text that the copy reads: the clip's caption always, zeros always (its text projection then learns
             nothing), or, as published, the caption in training and zeros in sampling.
         dead_layer: whether what nothing reads is built all the same, as published: the rest of the last block and the
-            output. It changes parameter counts and nothing else: no gradient reaches it (with DDP, take the strategy
-            ddp_find_unused_parameters_true), and weights that lack it leave it as it is.
+            output. It changes parameter counts and nothing else: no gradient would reach it, so that a run asks for none,
+            and weights that lack it leave it as it is.
     """
 
     starts_neutral = False

@@ -1,11 +1,14 @@
 """A folder of small videos, good ones and one of each kind that is dropped; made once, to be read only."""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from datamodules.prepare.faces import Face
 from datamodules.prepare.sources import Source, find_sources
 from datamodules.synthetic.take import make_take
 from datamodules.video_file import write_mp4
@@ -70,3 +73,19 @@ def face(*box: float) -> dict[str, list[float]]:
 @pytest.fixture(scope="session")
 def sources(videos: Path) -> list[Source]:
     return find_sources(videos, None, "folder")
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Finds a face everywhere, and ends the process at one video: as a crash in a decoder does."""
+
+    video: str
+    fingerprint: str = "deadly"
+
+    def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
+        if video == self.video:
+            os._exit(9)
+        return [Face((8, 4, 20, 22))]
+
+    def embedding(self, frame: np.ndarray, face: Face) -> np.ndarray | None:
+        return None

@@ -24,7 +24,7 @@ from datamodules.synthetic.take import make_take
 from datamodules.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import audio_samples
-from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, take, write
+from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, take, write
 
 SMALL = Settings(
     height=16,
@@ -47,7 +47,7 @@ def judge(videos: Path, **changes) -> Judge:
 def made(videos, sources, tmp_path_factory) -> Path:
     """To be read only."""
     out = tmp_path_factory.mktemp("prepared") / "out"
-    prepare(sources, out, judge(videos), workers=1)
+    prepare(sources, out, judge(videos), workers=0)
     return out
 
 
@@ -149,42 +149,52 @@ def test_the_same_take_is_the_same_bytes_again_and_again():
     assert len(written) == 1
 
 
+def test_a_video_that_ends_its_process_is_dropped_and_the_others_are_not(sources, tmp_path):
+    summary = prepare(sources[:3], tmp_path, Judge(SMALL, Deadly("anna/2.mp4")), workers=2)
+    told = [(verdict.video, verdict.verdict, verdict.detail) for verdict in summary.verdicts]
+    assert told == [
+        ("anna/1.mp4", "kept", ""),
+        ("anna/2.mp4", "undecodable", "it ends the process that decodes it"),
+        ("bert/1.mp4", "kept", ""),
+    ]
+
+
 def test_a_second_call_writes_no_shard(videos, sources, tmp_path):
     times = []
     for _ in range(2):
-        prepare(sources, tmp_path, judge(videos), workers=1)
+        prepare(sources, tmp_path, judge(videos), workers=0)
         times.append({path: path.stat().st_mtime_ns for path in [*tmp_path.glob("*/*.tar"), *tmp_path.glob(".work/*")]})
     assert times[0] == times[1]
     assert not list(tmp_path.glob(".work/*.tar"))
 
 
 def test_a_shard_that_was_lost_is_made_again(made, videos, sources, tmp_path):
-    prepare(sources, tmp_path, judge(videos), workers=1)
+    prepare(sources, tmp_path, judge(videos), workers=0)
     (tmp_path / "train" / "train-00001.tar").unlink()
-    prepare(sources, tmp_path, judge(videos), workers=1)
+    prepare(sources, tmp_path, judge(videos), workers=0)
     assert contents(tmp_path) == contents(made)
 
 
 def test_other_settings_are_refused_by_name(videos, sources, tmp_path):
-    prepare(sources[:1], tmp_path, judge(videos), workers=1)
+    prepare(sources[:1], tmp_path, judge(videos), workers=0)
     with pytest.raises(
         UsageError, match=r"other arguments \(--fit crop there, pad asked for; --size 24 there, 40 asked"
     ):
-        prepare(sources[:1], tmp_path, judge(videos, width=40, fit="pad"), workers=1)
+        prepare(sources[:1], tmp_path, judge(videos, width=40, fit="pad"), workers=0)
 
 
 def test_a_folder_with_other_shards_is_left_alone(videos, sources, tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "mine.tar").touch()
     with pytest.raises(UsageError, match="choose an empty folder"):
-        prepare(sources, tmp_path, judge(videos), workers=1)
+        prepare(sources, tmp_path, judge(videos), workers=0)
 
 
 def test_two_processes_do_not_write_one_folder(videos, sources, tmp_path):
     from datamodules.processes import alone
 
     with alone(tmp_path, "preparing"), pytest.raises(UsageError, match="another process is preparing"):
-        prepare(sources, tmp_path, judge(videos), workers=1)
+        prepare(sources, tmp_path, judge(videos), workers=0)
 
 
 def test_what_changed_is_done_again_and_what_came_is_added(tmp_path, capsys):
@@ -193,16 +203,16 @@ def test_what_changed_is_done_again_and_what_came_is_added(tmp_path, capsys):
     for name in ("a", "c"):
         write(folder / f"{name}.mp4", *take(1))
     rule = Judge(replace(SMALL, split=Split(named=("c",))))
-    prepare(find_sources(folder, None, "folder"), out, rule, workers=1, keep_work=True)
+    prepare(find_sources(folder, None, "folder"), out, rule, workers=0, keep_work=True)
     results = {path: path.stat().st_mtime_ns for path in (out / ".work").glob("*.tar")}
     write(folder / "b.mp4", *take(2))
     (folder / "c.txt").write_text("another caption")
-    prepare(find_sources(folder, None, "folder"), out, rule, workers=1, keep_work=True)
+    prepare(find_sources(folder, None, "folder"), out, rule, workers=0, keep_work=True)
     assert "1 videos, or what is said of them, changed" in capsys.readouterr().out
     untouched = [path for path, changed in results.items() if path.stat().st_mtime_ns == changed]
     assert len(untouched) == 1
     fresh = tmp_path / "fresh"
-    prepare(find_sources(folder, None, "folder"), fresh, rule, workers=1)
+    prepare(find_sources(folder, None, "folder"), fresh, rule, workers=0)
     assert contents(fresh) == contents(out)
     assert samples(out)["c.mp4 0"].caption == "another caption"
 
@@ -240,6 +250,14 @@ def test_separated_vocals_replace_the_sound(sources, tmp_path):
     assert np.array_equal(sample.waveform, vocals)
 
 
+def test_names_within_a_file_that_are_no_text_do_no_harm(tmp_path):
+    write(tmp_path / "a.mp4", *take(1))
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert b"VideoHandler" in content
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"VideoHandler", b"\xff\xfe\x9bHandler\xf4\x80"))
+    assert next(Judge(SMALL).judge(find_sources(tmp_path, None, "folder")[0]))[0].kept
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -272,7 +290,7 @@ def test_killed_and_run_again_gives_the_same_bytes(made, videos, sources, tmp_pa
     process.wait()
     wait_until_gone(process.pid)
     assert not (out / "verdicts.jsonl").exists(), "the kill came too late to show anything"
-    prepare(sources, out, judge(videos), workers=1)
+    prepare(sources, out, judge(videos), workers=0)
     assert contents(out) == contents(made)
 
 
