@@ -412,6 +412,7 @@ def run(arguments: Sequence[str]) -> int:
         logging.getLogger(library).setLevel(logging.WARNING)  # else tips and notices bury what a user must read
     for notice in QUIET:
         warnings.filterwarnings("ignore", message=notice)
+    launching.meet_anew()
     ear = Ear()
     with ear.listening() if arguments[0] == "fit" else nullcontext():
         CommandLine(arguments, ear)

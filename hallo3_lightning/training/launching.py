@@ -1,4 +1,4 @@
-"""Runs as jobs on SLURM: the script, submission through submitit, and going back into the queue.
+"""Runs as many processes: ranks that torchrun started again, and jobs on SLURM (script, submission, requeueing).
 
 A job that is requeued types its command again, and goes on from the newest complete checkpoint in the run's folder.
 """
@@ -6,6 +6,7 @@ A job that is requeued types its command again, and goes on from the newest comp
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,27 @@ def requeue() -> bool:
         sys.stderr.write(f"job {job} was not put back into the queue ({' '.join(str(said).split())})\n")
         return False
     return True
+
+
+def meet_anew() -> None:
+    """Let ranks that torchrun started find each other in a store of their own.
+
+    torch 2.13 lets them share the store of torchrun, which is not emptied when it starts them again: ranks then find the
+    addresses of the dead among those of the living, and which they read is a matter of who comes first. Where ranks
+    make their own store they do so at MASTER_PORT; so the first one chooses a port, and tells it through the shared one.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    from torch.distributed import TCPStore
+
+    shared = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    key = f"hallo3 port {os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    if os.environ["RANK"] == "0":
+        with socket.socket() as found:
+            found.bind(("", 0))
+            shared.set(key, str(found.getsockname()[1]))
+    os.environ["MASTER_PORT"] = shared.get(key).decode()
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
 
 
 def _scontrol(*arguments: str) -> str:

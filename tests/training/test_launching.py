@@ -68,6 +68,7 @@ def test_torchrun_starts_ranks_again_and_they_go_on(studio, tmp_path):  # noqa: 
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
     assert (tmp_path / "killed").exists()
     unbroken, run = studio.place(*whole), studio.place(*broken)
+    assert "connectFullMesh" not in said[1], "the restarted ranks look for each other, not for the dead"
     assert said[0].count(f"finished: {unbroken.path}\n") == 1, "the first rank alone speaks"
     one, other = checkpoint(unbroken), checkpoint(run)
     assert same(one["state_dict"], other["state_dict"])
