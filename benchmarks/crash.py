@@ -194,6 +194,7 @@ def main() -> None:
     Console().print(table)
     if arguments.json:
         figures = {
+            "ratio": sum(identical.values()) / (2 * arguments.times),
             "times": 2 * arguments.times,
             "identical": sum(identical.values()),
             "by_kind": identical,

@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 SMALL = {
     "block.py": ["--width", "64", "--rounds", "2"],
+    "crash.py": ["--times", "1", "--steps", "6"],
+    "loader.py": ["--samples", "40", "--rounds", "2", "--steady", "400"],
     "precision.py": [],
+    "rendering.py": [],
     "sampling.py": ["--width", "64", "--blocks", "2", "--steps", "2", "--rounds", "1"],
 }
 """Those that are quick at their smallest sizes."""
@@ -36,8 +39,12 @@ def test_a_quick_one_writes_its_ratio(script, tmp_path):
     assert json.loads((tmp_path / "figures.json").read_text())["ratio"] > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", [path.name for path in SCRIPTS if path.name not in SMALL])
+LONG = [path.name for path in SCRIPTS if path.name not in SMALL]
+"""`make bench` runs these; `make test` does not."""
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("script", LONG)
 def test_a_long_one_writes_its_ratio(script, tmp_path):
     run(script, "--json", str(tmp_path / "figures.json"))
     assert json.loads((tmp_path / "figures.json").read_text())["ratio"] > 0

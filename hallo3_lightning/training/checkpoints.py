@@ -120,10 +120,10 @@ def _by_name(state: Mapping[str, Any]) -> dict[str, Any]:
     names: dict[Any, str] = {}
     groups = []
     for group in state["param_groups"]:
-        called = group.get("param_names", group["params"])
+        called = [str(name) for name in group.get("param_names", group["params"])]
         names |= dict(zip(group["params"], called, strict=True))
         rest = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-        groups.append(rest | {"param_names": list(called)})
+        groups.append(rest | {"param_names": called})
     return {"state": {names.get(key, key): slots for key, slots in state["state"].items()}, "param_groups": groups}
 
 

@@ -15,6 +15,7 @@ import torch.distributed.checkpoint as dcp
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
@@ -180,8 +181,19 @@ class EveryFewSteps(Checkpoint):
                 shutil.rmtree(left, ignore_errors=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Between two optimizer steps gradients are under way, which no checkpoint holds: only where the step has moved."""
-        if trainer.global_step % self.every == 0:
+        """Between two optimizer steps gradients are under way, which no checkpoint holds: only where the step has moved.
+
+        Behind a validation that is due now: else a kill within it would leave a gap in its curves.
+        """
+        if trainer.global_step % self.every == 0 and not _validates_now(trainer):
+            self.save_now(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (
+            trainer.state.fn == TrainerFn.FITTING
+            and not trainer.sanity_checking
+            and trainer.global_step % self.every == 0
+        ):
             self.save_now(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -227,6 +239,14 @@ def removed(path: Path) -> None:
     with suppress(OSError):
         path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _validates_now(trainer: Trainer) -> bool:
+    """Whether Lightning validates behind this micro-batch; it counts them as its own loop does."""
+    if not trainer.enable_validation or trainer.check_val_every_n_epoch is not None:
+        return False
+    interval = trainer.val_check_batch
+    return isinstance(interval, int) and (trainer.fit_loop.total_batch_idx + 1) % interval == 0
 
 
 def _writer_of(trainer: Trainer) -> Writer:

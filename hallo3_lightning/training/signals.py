@@ -151,7 +151,7 @@ class Guard(Callback):
         self._raise_if_agreed()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if trainer.validating:
+        if trainer.validating and self._ending:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts.update(MID_VALIDATION)

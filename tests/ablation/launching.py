@@ -24,7 +24,7 @@ def job(root: Path, name: str, steps: int = 3, needs: Job | None = None, **model
         "phase": "audio",
         "seed_everything": 0,
         "model": {"step_s": 0.02, **model},
-        "data": {},
+        "data": {"batch_size": 1},
         "trainer": {"max_steps": steps},
     }
     return Job(name, Miniature(root / name), config, needs)

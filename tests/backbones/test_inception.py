@@ -41,6 +41,6 @@ def test_stripes_are_smoothed_by_one_alone():
     stripes[..., ::2] = 255
     spread = {name: float(prepare(stripes)[..., 2:-2].std()) for name, prepare in PREPROCESSINGS.items()}
     assert spread["torchmetrics"] < 0.02
-    assert spread["torch_fidelity"] == pytest.approx(0, abs=1e-6)
+    assert spread["torch_fidelity"] == pytest.approx(0, abs=1e-4)
     assert PREPROCESSINGS["torch_fidelity"](stripes).min() > 0.99
-    assert spread["pytorch_fid"] == pytest.approx(0, abs=1e-6)
+    assert spread["pytorch_fid"] == pytest.approx(0, abs=1e-4)

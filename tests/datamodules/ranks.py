@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from datamodules.talking_head import TalkingHead, data_parallel_place
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.clip_mean import ClipMean
-from hallo3_lightning.training.checkpoints import EveryFewSteps, WholeFiles, newest
+from hallo3_lightning.training.checkpoints import newest
 from hallo3_lightning.training.resume import CountTrained
+from hallo3_lightning.training.saving import EveryFewSteps, Folders
 
 PATIENCE_S = 60
 SERVER = get_context("forkserver")
@@ -110,7 +111,7 @@ def train(leg: Leg, folder: Path, name: str, rank: int) -> None:
     folder.mkdir(exist_ok=True)
     watch = Watch(folder / f"{name}-rank{rank}.log", leg.dies_at)
     callbacks = [CountTrained(), watch, EveryFewSteps(folder / "checkpoints", every=3)]
-    trainer = trainer_of(leg, folder, callbacks=callbacks, plugins=[WholeFiles()], limit_val_batches=0)
+    trainer = trainer_of(leg, folder, callbacks=callbacks, plugins=[Folders()], limit_val_batches=0)
     data = TalkingHead(batch_size=leg.batch_size, num_workers=leg.workers, clip_frames=5, eval_frames=5, **leg.data)
     trainer.fit(Linear(), datamodule=data, ckpt_path=newest(folder / "checkpoints"), weights_only=True)
 
@@ -146,6 +147,7 @@ def place(leg: Leg, folder: Path, rank: int) -> None:
     trainer.strategy.connect(Linear())
     trainer.strategy.setup_environment()
     (folder / f"place{rank}.json").write_text(json.dumps(data_parallel_place(trainer)))
+    trainer.strategy.barrier()  # else the first to end takes the meeting place of the others with it
 
 
 def started(work: Any, leg: Leg, *arguments: Any) -> list[int | None]:

@@ -14,6 +14,7 @@ import torch
 from datamodules.shards import write_shard
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.training.checkpoints import newest
+from hallo3_lightning.training.saving import Folders
 from tests.datamodules.ranks import Leg, place, started, train, validate
 
 STEPS, GLOBAL_BATCH = 17, 8
@@ -46,7 +47,7 @@ def read(folder: Path) -> dict[int, list[str]]:
 
 
 def weights(folder: Path) -> torch.Tensor:
-    state = torch.load(newest(folder / "checkpoints"), weights_only=True)
+    state = Folders().load_checkpoint(newest(folder / "checkpoints"))
     assert state["global_step"] == STEPS
     assert state["TalkingHead"]["samples_seen"] == STEPS * GLOBAL_BATCH
     return torch.cat([value.flatten() for value in state["state_dict"].values()])
