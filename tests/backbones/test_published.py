@@ -45,6 +45,9 @@ def test_invented_weights_depend_on_seed_and_name_alone(tiny):
     assert first.sha256 == again.sha256 != other.sha256
     for name, value in first.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name])
+    alike = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    invent(alike, 3)
+    assert not torch.equal(alike.get_parameter("0.weight"), alike.get_parameter("1.weight"))
     within = nn.ModuleDict({"0": nn.Linear(3, 4)})
     invent(within, 3)
     assert torch.equal(within["0"].weight, first.network.get_parameter("0.weight"))
