@@ -4,9 +4,9 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +14,19 @@ from typing import Any, Literal
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, State, ancestor, ancestor_run, named
+from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, named
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
-from hallo3_lightning.cost import part_of, work_of
+from hallo3_lightning.cost import work_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
-from hallo3_lightning.training import launching, provenance
+from hallo3_lightning.training import equipment, launching
 from hallo3_lightning.training.checkpoints import (
     MODEL,
     located,
@@ -38,17 +37,12 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
 )
 from hallo3_lightning.training.complaint import Parser, sentence
-from hallo3_lightning.training.curves import Curves
-from hallo3_lightning.training.finite import Finite
+from hallo3_lightning.training.execution import Execution
 from hallo3_lightning.training.parallel import Parallel, strategy_for
-from hallo3_lightning.training.per_block import PerBlock
 from hallo3_lightning.training.phase import Phase
-from hallo3_lightning.training.pictures import Samples
-from hallo3_lightning.training.record import Predictions, Record
-from hallo3_lightning.training.resume import CountTrained
-from hallo3_lightning.training.saving import EveryFewSteps, Folders, OnFailure
-from hallo3_lightning.training.signals import Ear, Guard, Stopped, hung
-from hallo3_lightning.training.watch import DataWait, Norms, Speed
+from hallo3_lightning.training.saving import Folders, OnFailure
+from hallo3_lightning.training.signals import Ear, Guard
+from hallo3_lightning.training.watch import DataWait, Speed
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 
 QUIET = (
@@ -216,28 +210,12 @@ class CommandLine(LightningCLI):
         assert self.run is not None
         config = self._get(self.config, "trainer")
         settings, parallel = self.settings["run"], Parallel(**self.settings["parallel"])
-        self.guard = Guard(self.ear, settings["signals_every"], self._timeout_s)
-        callbacks: list[Callback] = [
-            CountTrained(),
-            Finite(self.guard),
-            self.guard,
-            Record(self.run),
-            Predictions(self.run),
-            LearningRateMonitor("step"),
-            Norms(part_of),
-            PerBlock(parallel.recompute, parallel.compile),
-        ]
-        if settings["sample_every"]:
-            callbacks.append(Samples(settings["sample_every"]))
-        if config["enable_checkpointing"] is not False:
-            every, kept, failure = (
-                settings[key] for key in ("checkpoint_every", "checkpoints_kept", "checkpoint_failure")
-            )
-            callbacks.append(EveryFewSteps(self.run.checkpoints, every, kept, failure))
-        if sys.stdout.isatty() and config["enable_progress_bar"] is not False:
-            callbacks.append(RichProgressBar())
-        else:
+        self.guard = Guard(self.ear, settings["signals_every"], self.settings["parallel"]["timeout_s"])
+        shows_progress = sys.stdout.isatty() and config["enable_progress_bar"] is not False
+        if not shows_progress:
             kwargs["enable_progress_bar"] = False
+        keeps = config["enable_checkpointing"] is not False
+        callbacks = equipment.callbacks(self.run, self.settings, self.guard, keeps, shows_progress)
         given = self._get(self.config_init, "trainer")
         data_wait = DataWait() if given["profiler"] is None else None
         callbacks.append(Speed(partial(work_of, self.settings), data_wait))
@@ -256,108 +234,23 @@ class CommandLine(LightningCLI):
             raise UsageError(f"the settings of trainer do not go together: {' '.join(str(error).split())}") from None
 
     def _loggers(self) -> list[Logger]:
-        """Events that a killed process wrote after its last checkpoint are purged: those steps are trained again."""
         assert self.run is not None
         resumed = self._get(self.config, "ckpt_path")
         fit_from = step_of(Path(resumed)) if resumed else 0
-        purge_step = fit_from if self.subcommand == "fit" else None
-        events = TensorBoardLogger(self.run.path, name="", version="tensorboard", purge_step=purge_step)
-        return [events, Curves(self.run.path / "curves.csv", purge_step)]
+        return equipment.loggers(self.run, fit_from if self.subcommand == "fit" else None)
 
     def fit(self, model: Phase, **arguments: Any) -> None:
         """Train, or go on, or find nothing to do; then test if the run asks for it."""
-        assert self.run is not None
-        run = self.run
-        if not self._is_finished():
-            self._check_before(model)
-        with run.locked() if self.trainer.is_global_zero else nullcontext():
-            if self.trainer.is_global_zero:
-                RunFolder.create(run.path, self.settings)
-            if self._is_finished():
-                self._say(f"finished: {run.path}; nothing to do\n")
-                return
-            if self.trainer.is_global_zero:
-                provenance.write(run, self.settings)
-            self._recorded(lambda: self._train(model, arguments))
-        now = run.status()
-        if self.settings["run"]["evaluate"]:
-            self._say_scores()
-        self._say(
-            f"finished: {run.path}\n"
-            if now.state == "finished"
-            else f"stopped at step {now.step} of {now.max_steps}: {run.path}; the same command goes on\n"
-        )
-
-    def _say(self, sentence: str) -> None:
-        """Once, whatever the number of ranks."""
-        if self.trainer.is_global_zero:
-            sys.stdout.write(sentence)
+        self._execution.fit(model, **arguments)
 
     def after_test(self) -> None:
         """Say what the scores are and where."""
-        self._say_scores()
-
-    def _say_scores(self) -> None:
-        assert self.run is not None
-        for name, score in (self.run.metrics() or {"metrics": {}})["metrics"].items():
-            error = "" if score["std_error"] is None else f" ± {score['std_error']:.3f}"
-            self._say(f"{name}: {score['value']:.3f}{error} {score['unit']} ({score['n']} clips)\n")
-
-    def _is_finished(self) -> bool:
-        assert self.run is not None
-        wanted = self.settings["run"]["evaluate"]
-        return self.run.status().state == "finished" and (self.run.metrics() is not None or not wanted)
-
-    def _train(self, model: Phase, arguments: dict[str, Any]) -> None:
-        """A run that something else than its last step has ended (max_time, fast_dev_run) is stopped, not finished."""
-        assert self.run is not None
-        self.trainer.fit(model, **arguments)
-        wanted = self.settings["trainer"]["max_steps"]
-        ended = self.trainer.global_step >= wanted
-        if ended and self.settings["run"]["evaluate"]:
-            self.trainer.test(model, datamodule=self.datamodule, verbose=False)
-        state: State = "finished" if ended else "stopped"
-        self._record(state=state, max_steps=wanted)
-
-    def _recorded(self, work: Callable[[], None]) -> None:
-        """Do it; what stops it is written into the run's status before it goes on its way.
-
-        Lightning has caught Ctrl-C and turned it into SystemExit by then.
-        """
-        try:
-            work()
-        except Stopped as stopped:
-            self._record(state="stopped", step=self.trainer.global_step)
-            if self.trainer.is_global_zero and self.settings["slurm"]["requeue"]:
-                launching.requeue()
-            self.guard.agreement.all_of(None)  # SLURM ends the job with the first rank that leaves it
-            raise SystemExit(stopped.code) from None
-        except (KeyboardInterrupt, SystemExit):
-            self._record(state="stopped")
-            raise KeyboardInterrupt from None
-        except BaseException as error:
-            missed = hung(error, self._timeout_s)
-            self._record(state="failed", error=missed or " ".join(f"{type(error).__name__}: {error}".split()))
-            if missed is not None:
-                raise UsageError(missed) from error
-            raise
-
-    def _record(self, **changes: Any) -> None:
-        """Into the run's status, by the first rank."""
-        assert self.run is not None
-        if self.trainer.is_global_zero:
-            self.run.record(replace(self.run.status(), **({"error": ""} | changes)))
+        self._execution.say_scores()
 
     @property
-    def _timeout_s(self) -> float:
-        """How long a rank waits for the others."""
-        return self.settings["parallel"]["timeout_s"]
-
-    def _check_before(self, model: Phase) -> None:
-        """What the strategies and the test need is there, before the first step and before anything is written."""
-        model.check(self.datamodule.first_batch())
-        if self.settings["run"]["evaluate"]:
-            self.datamodule.setup("test")
+    def _execution(self) -> Execution:
+        assert self.run is not None
+        return Execution(self.run, self.settings, self.trainer, self.datamodule, self.guard)
 
 
 class ConfigOnly(CommandLine):
