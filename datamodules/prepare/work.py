@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from datamodules.claim import write_json
 from datamodules.prepare.judge import Judged
 from datamodules.prepare.sources import Source
 from datamodules.prepare.verdict import Verdict
@@ -107,10 +108,3 @@ class Work:
 
 def _hash(name: str) -> str:
     return hashlib.blake2b(os.fsencode(name), digest_size=10).hexdigest()
-
-
-def write_json(file: Path, content: object) -> None:
-    """The file appears under its name only when it is whole."""
-    partial = file.with_name(f"{file.stem}-{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(file)

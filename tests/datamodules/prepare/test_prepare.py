@@ -190,6 +190,60 @@ def test_a_folder_with_other_shards_is_left_alone(videos, sources, tmp_path):
         prepare(sources, tmp_path, judge(videos), workers=0)
 
 
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["videos", "videos/train", "."])
+def test_a_folder_that_holds_the_videos_is_left_alone(tmp_path, out):
+    write(tmp_path / "videos/train/a.mp4", *take(1))
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match="holds videos, in .*train; choose a folder to write"):
+        prepare(find_sources(tmp_path / "videos", None, "folder"), tmp_path / out, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["train/notes.txt", "held_out/sub/thesis.txt", "train/train-00000.tar", "verdicts.jsonl", ".work/x-y.tar", "train"],
+)
+def test_a_new_folder_with_other_files_is_left_alone(sources, tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    with pytest.raises(UsageError, match="choose an empty folder"):
+        prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == {place: b"mine", ".lock": b""}
+
+
+@pytest.mark.parametrize("place", ["train/notes.txt", "held_out/sub/thesis.txt", "train/train-00099.tar"])
+def test_a_file_that_came_later_is_never_removed(sources, tmp_path, place):
+    """Other videos make another plan, by which what was written before goes."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/.hidden").write_text("mine")
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match=f"{place.partition('.')[0].split('/')[1]}.* move it out of"):
+        prepare(sources[:2], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    assert all_files(tmp_path) == before
+    (tmp_path / place).unlink()
+    for path in tmp_path.glob("held_out/sub"):
+        path.rmdir()
+    prepare(sources[:2], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    assert len(open_index(tmp_path / "train")) == 2
+    assert (tmp_path / "train/.hidden").read_text() == "mine"
+
+
+def test_with_fewer_takes_the_shards_of_before_go(videos, sources, made, tmp_path):
+    prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
+    prepare(sources[:3], tmp_path, judge(videos), workers=0, keep_work=True)
+    names = sorted(path.name for split in ("train", "held_out") for path in (tmp_path / split).iterdir())
+    assert names == ["held_out-00000.tar", "index.wdx", "index.wdx", "train-00000.tar"]
+    prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
+    assert contents(tmp_path) == contents(made)
+
+
 def test_two_processes_do_not_write_one_folder(videos, sources, tmp_path):
     from datamodules.processes import alone
 
