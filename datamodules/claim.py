@@ -56,7 +56,7 @@ def claim_data_set(
 ) -> None:
     """Write down what a data set is made with, or check it against what it was made with; see `is_new`."""
     wanted = as_json(arguments)
-    if is_new(out, _arguments(out / MANIFEST), wanted, strangers=strangers, option=lambda name: f"--{option(name)}"):
+    if is_new(out, _arguments(out / MANIFEST), wanted, strangers=strangers, option=option):
         write_json(out / MANIFEST, {"arguments": wanted, "fingerprint": None})
 
 

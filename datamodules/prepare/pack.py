@@ -65,9 +65,9 @@ def follow_plan(work: Work, out: Path, shards: Sequence[Shard]) -> None:
     digest = hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest()
     before, written = _plan(work)
     if before != digest:
-        for shard in written:
-            _place(out, shard).unlink(missing_ok=True)
-            _place(out, shard).with_suffix(".partial").unlink(missing_ok=True)
+        for tar in (_place(out, name) for name in written):
+            tar.unlink(missing_ok=True)
+            tar.with_suffix(".partial").unlink(missing_ok=True)
         for split in SPLITS:
             (out / split / INDEX_FILE).unlink(missing_ok=True)
         write_json(work.folder / PLAN, {"digest": digest, "shards": [shard.path.name for shard in shards]})
