@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from datamodules.index_file import (
     problems_of,
     save,
 )
-from datamodules.indexing import build
+from datamodules.indexing import NOTHING, build
 from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
+from datamodules.stamps import save_stamps, saved_stamps, stamps_of
 from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
 from hallo3_lightning.errors import UsageError, unknown
 
@@ -190,8 +192,9 @@ def open_index(
 
 
 def shards_of(folder: Path) -> list[str]:
-    """Names of the tars of a folder, sorted; raises UsageError when there are none."""
-    names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
+    """Names of the tars of a folder, links to nothing among them, sorted; raises UsageError when there are none."""
+    tars = folder.glob(f"*{TAR}")
+    names = sorted(path.name for path in tars if path.is_file() or (path.is_symlink() and not path.exists()))
     for name in names:
         if UNPRINTABLE.search(name):
             raise UsageError(f"{folder} has a shard named {printable(name)}; rename it without control characters")
@@ -214,11 +217,13 @@ def saved_index(folder: Path) -> Index | None:
 
 def build_index(folder: Path, *, verify: bool = False, workers: int = 1, strict: bool = False) -> Index:
     """Index a folder, and save the index there if we may write; with `strict`, only if nothing had to be left out."""
-    store = LocalStore(folder)
-    contents = build(store, shards_of(folder), verify=verify, workers=workers)
+    store, shards = LocalStore(folder), shards_of(folder)
+    stamps = stamps_of(folder, shards)  # before they are read: one that changes meanwhile is read again
+    contents = build(store, shards, verify=verify, workers=workers)
     if not os.access(folder, os.W_OK) or (strict and contents.problems):
         return Index(store, b"".join(packed(contents)))
     save(folder / INDEX_FILE, contents)
+    save_stamps(folder, contents.digest, stamps)
     return Index(store, folder / INDEX_FILE)
 
 
@@ -254,11 +259,13 @@ def _open_url(url: str, cache: Path, cache_gb: float | None) -> Index:
     path = cache / "indexes" / f"{cached_name(store.place, INDEX_FILE, stat)}.wdx"
     if not _is_whole(path):
         _fetch(store, stat.size, path)
-    sizes = {shard.name: shard.bytes for shard in parsed(mapped(path)).shards}
+    contents = parsed(mapped(path))
+    sizes = {shard.name: shard.bytes for shard in contents.shards}
+    tags = {shard.name: shard.digest for shard in contents.shards} if contents.by_tag else {}
     for name in sizes:
         if not is_plain_name(name):
             raise UsageError(f"{url}/{INDEX_FILE} names a shard {name!r}; use letters, digits, '.', '-', '_'")
-    ranges = FsspecStore(url, sizes)
+    ranges = FsspecStore(url, sizes, tags)
     return Index(ranges if cache_gb is None else CachedStore(ranges, cache / "shards", int(cache_gb * 1e9)), path)
 
 
@@ -288,15 +295,24 @@ def _fetch(store: Store, size: int, path: Path) -> None:
 
 
 def _fits(index: Index, store: LocalStore, path: Path) -> bool:
-    """Whether the shards are those that were indexed; one that is newer than the index is hashed again."""
-    shards = index._contents.shards
-    if [shard.name for shard in shards] != shards_of(store.folder):
+    """Whether the shards are those that were indexed; one that was written at another time is hashed again."""
+    shards, folder = index._contents.shards, store.folder
+    if [shard.name for shard in shards] != shards_of(folder):
         return False
-    built_ns = path.stat().st_mtime_ns
+    built_ns, saved = path.stat().st_mtime_ns, saved_stamps(folder, index.digest)
+    now = stamps_of(folder, index.shards)
     for shard in shards:
-        found = (store.folder / shard.name).stat()
-        if found.st_size != shard.bytes:
+        if (shard.name in now) != (shard.digest != NOTHING):
             return False
-        if found.st_mtime_ns > built_ns and content_digest(store, shard.name, shard.bytes) != shard.digest:
+        if shard.name not in now:
+            continue
+        if (folder / shard.name).stat().st_size != shard.bytes:
             return False
+        # without a note of their times, as of an index that was copied without it, only newer shards are doubted
+        is_known = now[shard.name] <= built_ns if saved is None else now[shard.name] == saved.get(shard.name)
+        if not is_known and content_digest(store, shard.name, shard.bytes) != shard.digest:
+            return False
+    if saved != now and os.access(folder, os.W_OK):
+        with suppress(OSError):  # a full disk is no fault of the shards
+            save_stamps(folder, index.digest, now)
     return True

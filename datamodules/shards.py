@@ -212,17 +212,7 @@ def decode(members: Mapping[str, bytes], key: str, shard: str, sound: bool = Tru
     Raises BadSample, naming shard, key and member, for what is missing, undecodable or not of the size that the
     json says.
     """
-    fields: dict[str, Any] = {"waveform": None}
-    for name, payload in members.items():
-        if name not in DECODERS:
-            continue
-        field, decoder = DECODERS[name]
-        try:
-            fields[field] = Mp4(payload, shard, key) if decoder is Mp4 else decoder(payload)
-        except DECODING_ERRORS as error:
-            reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
-            message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
-            raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
+    fields: dict[str, Any] = {"waveform": None, **decoded(members, key, shard)}
     _complete(fields, sound)
     absent = [given for field, given in REQUIRED.items() if field not in fields]
     if absent:
@@ -233,6 +223,22 @@ def decode(members: Mapping[str, bytes], key: str, shard: str, sound: bool = Tru
         message = f"{shard}: sample '{key}': {fault}; write the shard again"
         raise BadSample(message, shard=shard, key=key, member=member, reason=reason)
     return sample
+
+
+def decoded(members: Mapping[str, bytes], key: str, shard: str) -> dict[str, Any]:
+    """The fields that members hold, each alone as it should be. Raises BadSample for what is undecodable."""
+    fields: dict[str, Any] = {}
+    for name, payload in members.items():
+        if name not in DECODERS:
+            continue
+        field, decoder = DECODERS[name]
+        try:
+            fields[field] = Mp4(payload, shard, key) if decoder is Mp4 else decoder(payload)
+        except DECODING_ERRORS as error:
+            reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
+            message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
+            raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
+    return fields
 
 
 def _complete(fields: dict[str, Any], sound: bool) -> None:

@@ -1,5 +1,6 @@
 """Where the bytes of shards come from: byte ranges of files in a local folder, or behind an allowed URL."""
 
+import hashlib
 import os
 import random
 import re
@@ -46,6 +47,11 @@ class Stat:
 
     size: int
     tag: str
+
+
+def tag_digest(stat: Stat) -> str:
+    """32 hex digits of what a store says of a file: they change when it does."""
+    return hashlib.blake2b(f"{stat.size}/{stat.tag}".encode(), digest_size=16).hexdigest()
 
 
 class Store(Protocol):
@@ -179,17 +185,18 @@ class FsspecStore:
 
     gap = 1 << 16
 
-    def __init__(self, url: str, sizes: Mapping[str, int] | None = None) -> None:
-        """sizes: bytes that each shard had when it was indexed; compared when it is first read."""
+    def __init__(self, url: str, sizes: Mapping[str, int] | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """sizes: bytes that each shard had when it was indexed, and tags: the tag_digest; compared when it is first read."""
         self.place = checked_url(url)
         self.sizes = dict(sizes or {})
+        self.tags = dict(tags or {})
         # hf:// reads through files, which would read ahead
         self._exactly = {"cache_type": "none"} if self.place.startswith("hf://") else {}
         self._compared: set[str] = set()
         self._made: tuple[int, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.place, "sizes": self.sizes}
+        return {"url": self.place, "sizes": self.sizes, "tags": self.tags}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -233,12 +240,12 @@ class FsspecStore:
     def _compare(self, name: str) -> None:
         if name in self._compared or name not in self.sizes:
             return
-        found = self.stat(name).size
-        if found != self.sizes[name]:
-            raise UsageError(
-                f"{self.place}/{name}: has {found} bytes, its index says {self.sizes[name]}; index the shards again, "
-                "and upload the index"
-            )
+        found, again = self.stat(name), "index the shards again, and upload the index"
+        if found.size != self.sizes[name]:
+            message = f"{self.place}/{name}: has {found.size} bytes, its index says {self.sizes[name]}; {again}"
+            raise UsageError(message)
+        if name in self.tags and tag_digest(found) != self.tags[name]:
+            raise UsageError(f"{self.place}/{name}: was written again since it was indexed, by its tag; {again}")
         self._compared.add(name)
 
     def _patiently(self, ask: Callable[[], Result], what: str) -> Result:

@@ -366,6 +366,18 @@ def test_index_made_over_http_gives_the_same_samples(shards):
         assert open_index(f"{server.url}/one", cache=shards / "cache").digest == remote.digest
 
 
+@pytest.mark.parametrize("cache_gb", [None, 1.0])
+def test_shard_of_another_tag_than_indexed_is_named(shards, cache_gb):
+    with serving(shards) as server:
+        build_remote_index(f"{server.url}/one", shards / "made.wdx")
+        (shards / "made.wdx").replace(shards / "one" / INDEX_FILE)
+        index = open_index(f"{server.url}/one", cache=shards / "cache", cache_gb=cache_gb)
+        assert index.read_members(0)["video.npy"] == b"one" * 1000
+        (shards / "two" / "b.tar").replace(shards / "one" / "b.tar")
+        with pytest.raises(UsageError, match=r"b\.tar: was written again since it was indexed, by its tag; index the"):
+            index.read_members(4)
+
+
 def test_url_without_shards_says_so(shards):
     (shards / "three").mkdir()
     with serving(shards) as server, pytest.raises(UsageError, match=r"lists no \.tar shards"):
