@@ -17,7 +17,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{folder} is a file, or lies below one; name a folder to write") from error
+        raise UsageError(f"cannot write {folder}: it is a file, or lies below one; name another folder") from error
 
 
 def is_new(
