@@ -15,7 +15,7 @@ line has no face.
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +56,10 @@ class FaceFinder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with everything that its answers depend on."""
+        """Changes with everything that its answers depend on, apart from frames and from what `told_of` stands for."""
+
+    def told_of(self, video: str) -> str:
+        """Changes with what it was told of that one video; empty where that is nothing."""
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         """The faces of one frame, largest first: frame [H, W, 3] uint8 RGB; video: its path under the folder of videos,
@@ -73,18 +76,21 @@ class FacesFile:
 
     path: Path
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """sha256 of the file."""
-        with self.path.open("rb") as file:
-            return f"faces.jsonl {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        """The same for every file: what it tells counts video by video, so that lines for more videos may be added."""
+        return "faces.jsonl"
+
+    def told_of(self, video: str) -> str:
+        """A digest of the lines of that video, in the order of their frames."""
+        return self._lines[video].digest if video in self._lines else ""
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         """The faces that the file tells of that frame, largest first; the frame itself is not looked at."""
-        frames, offsets = self._lines.get(video, ((), ()))
-        if not frames:
+        if video not in self._lines:
             return []
-        offset = offsets[max(bisect_right(frames, number) - 1, 0)]
+        lines = self._lines[video]
+        offset = lines.offsets[max(bisect_right(lines.frames, number) - 1, 0)]
         with self.path.open("rb") as file:
             file.seek(offset)
             told = json.loads(file.readline())
@@ -98,14 +104,31 @@ class FacesFile:
     def check(self) -> None:
         """Raise UsageError for the first line that is not as this module says."""
         assert self._lines is not None  # worked out here, so that workers need not
+        width, known_from = 0, 0
         for line, _, told in self._told():
-            for face in told["faces"]:
-                _face(face, f"{self.path}, line {line}")
+            for face in (_face(face, f"{self.path}, line {line}") for face in told["faces"]):
+                size = 0 if face.embedding is None else len(face.embedding)
+                if size and width and size != width:
+                    raise UsageError(
+                        f"{self.path}, line {line}: an embedding of {size} numbers, in line {known_from} one of {width}; "
+                        "take all of them from one network"
+                    )
+                width, known_from = (size, line) if size and not width else (width, known_from)
+
+    def check_videos(self, videos: Sequence[str]) -> None:
+        """Raise UsageError if the file tells of none of these videos: every take would be dropped for want of a face."""
+        if not any(video in self._lines for video in videos):
+            names = f"it names others, such as {next(iter(self._lines))}" if self._lines else "it is empty"
+            raise UsageError(
+                f"{self.path} tells of none of the videos: {names}; a video's name there is its path under the folder of "
+                f"videos, such as {videos[0]}"
+            )
 
     @cached_property
-    def _lines(self) -> Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Of each video, the frames that have a line, in order, and where those lines begin."""
+    def _lines(self) -> Mapping[str, "_Lines"]:
+        """Of each video."""
         found: dict[str, dict[int, int]] = {}
+        digests: dict[str, dict[int, bytes]] = {}
         for line, offset, told in self._told():
             known = found.setdefault(told["video"], {})
             if told.get("frame", 0) in known:
@@ -114,8 +137,9 @@ class FacesFile:
                     "give all faces of a frame in one line"
                 )
             known[told.get("frame", 0)] = offset
-        ordered = {video: sorted(lines.items()) for video, lines in found.items()}
-        return {video: (tuple(f for f, _ in lines), tuple(o for _, o in lines)) for video, lines in ordered.items()}
+            said = json.dumps(told, sort_keys=True).encode()
+            digests.setdefault(told["video"], {})[told.get("frame", 0)] = hashlib.blake2b(said, digest_size=16).digest()
+        return {video: _lines_of(lines, digests[video]) for video, lines in found.items()}
 
     def _told(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Number, byte offset and content of each line that says something."""
@@ -127,6 +151,24 @@ class FacesFile:
                 offset += len(text)
 
 
+@dataclass(frozen=True)
+class _Lines:
+    """What a faces.jsonl tells of one video: the frames that have a line, in order, where those lines begin, and a digest
+    of what they say."""
+
+    frames: tuple[int, ...]
+    offsets: tuple[int, ...]
+    digest: str
+
+
+def _lines_of(offsets: Mapping[int, int], digests: Mapping[int, bytes]) -> _Lines:
+    frames = tuple(sorted(offsets))
+    joined = b"".join(digests[frame] for frame in frames)
+    return _Lines(
+        frames, tuple(offsets[frame] for frame in frames), hashlib.blake2b(joined, digest_size=16).hexdigest()
+    )
+
+
 def _line(text: bytes, place: str) -> dict[str, Any]:
     try:
         told = json.loads(text)
@@ -136,7 +178,7 @@ def _line(text: bytes, place: str) -> dict[str, Any]:
         not isinstance(told, dict)
         or not isinstance(told.get("video"), str)
         or not isinstance(told.get("faces"), list)
-        or not isinstance(told.get("frame", 0), int)
+        or type(told.get("frame", 0)) is not int  # true is an int too
         or told.get("frame", 0) < 0
     ):
         raise UsageError(
@@ -190,6 +232,10 @@ class FoundFaces:
         settings = f"{found.size} pixels, score {found.least_score}, overlap {found.most_overlap}"
         embedder = "none" if self.embedder is None else self.embedder.file.sha256
         return f"detector {found.file.sha256} ({settings}), embedder {embedder}"
+
+    def told_of(self, video: str) -> str:
+        """Nothing."""
+        return ""
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         """The faces of one frame, largest first; only the frame is looked at."""

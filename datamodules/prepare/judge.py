@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -53,6 +53,10 @@ class Judge:
     finder: FaceFinder | None = None
     lip_sync: LipSync | None = None
     """Needs a finder."""
+
+    def known(self, source: Source) -> Source:
+        """A video with what is told of its faces: to be done again when that changes."""
+        return source if self.finder is None else replace(source, faces=self.finder.told_of(source.name))
 
     def judge(self, source: Source) -> Iterator[Judged]:
         """A verdict for each take, in order, with its sample where it is kept; or one verdict for the whole video."""

@@ -51,9 +51,10 @@ def prepare(
     holds the videos, or files of others where the shards go.
     """
     _check_apart(sources, out)
+    sources = [judge.known(source) for source in sources]
     make_folder(out)
     with alone(out, "preparing"):
-        claim_data_set(out, asdict(judge.settings), not_ours(out), option)
+        claim_data_set(out, asdict(judge.settings), not_ours(out), lambda name: f"--{option(name)}")
         work = Work(out / results.FOLDER)
         make_folder(work.folder)
         check_strangers(work, out)

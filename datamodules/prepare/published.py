@@ -10,7 +10,6 @@ import codecs
 import hashlib
 import pickle
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,16 +33,36 @@ class PublishedFaces:
 
     folder: Path
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Of all the files."""
-        digest = hashlib.sha256()
-        for file in sorted([*(self.folder / MASKS).glob("*.png"), *(self.folder / EMBEDDINGS).glob("*.pt")]):
-            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-        return f"published {digest.hexdigest()}"
+        """The same for every folder: its files count video by video."""
+        return "published"
+
+    def told_of(self, video: str) -> str:
+        """A digest of the bytes of the video's two files."""
+        stem = PurePosixPath(video).stem
+        files = self.folder / MASKS / f"{stem}.png", self.folder / EMBEDDINGS / f"{stem}.pt"
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
+        return " ".join(digests).strip()
 
     def check(self) -> None:
-        """Raise UsageError where there is nothing of the kind."""
+        """Raise UsageError where there is nothing of the kind, or identities are of several networks."""
+        self._check_masks()
+        known_from: dict[int, str] = {}
+        for file in sorted((self.folder / EMBEDDINGS).glob("*.pt")):
+            try:
+                embedding = self._embedding(file.stem)
+            except Dropped:  # that video is, later
+                continue
+            if embedding is not None:
+                known_from.setdefault(len(embedding), file.name)
+        if len(known_from) > 1:
+            there = ", ".join(f"{size} in {name}" for size, name in known_from.items())
+            raise UsageError(
+                f"{self.folder / EMBEDDINGS}: identities of several sizes ({there}); take all of them from one network"
+            )
+
+    def _check_masks(self) -> None:
         if not any((self.folder / MASKS).glob("*.png")):
             raise UsageError(
                 f"{self.folder / MASKS} holds no .png; --faces published takes what the published data_preprocess.py "

@@ -82,6 +82,9 @@ class Deadly:
     video: str
     fingerprint: str = "deadly"
 
+    def told_of(self, video: str) -> str:
+        return ""
+
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         if video == self.video:
             os._exit(9)

@@ -24,7 +24,7 @@ from datamodules.synthetic.take import make_take
 from datamodules.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import audio_samples
-from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, take, write
+from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, face, take, write
 
 SMALL = Settings(
     height=16,
@@ -238,7 +238,7 @@ def test_a_file_that_came_later_is_never_removed(sources, tmp_path, place):
 def test_with_fewer_takes_the_shards_of_before_go(videos, sources, made, tmp_path):
     prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
     prepare(sources[:3], tmp_path, judge(videos), workers=0, keep_work=True)
-    names = sorted(path.name for split in ("train", "held_out") for path in (tmp_path / split).iterdir())
+    names = sorted(path.name for split in ("train", "held_out") for path in (tmp_path / split).glob("[!.]*"))
     assert names == ["held_out-00000.tar", "index.wdx", "index.wdx", "train-00000.tar"]
     prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
     assert contents(tmp_path) == contents(made)
@@ -269,6 +269,64 @@ def test_what_changed_is_done_again_and_what_came_is_added(tmp_path, capsys):
     prepare(find_sources(folder, None, "folder"), fresh, rule, workers=0)
     assert contents(fresh) == contents(out)
     assert samples(out)["c.mp4 0"].caption == "another caption"
+
+
+def test_lines_of_faces_are_added_with_the_videos(tmp_path, capsys):
+    """Videos whose lines stayed are not looked at again; those whose lines changed are."""
+    folder, out, told = tmp_path / "videos", tmp_path / "out", {}
+
+    def prepared(place: Path) -> dict[Path, int]:
+        text = "".join(
+            json.dumps({"video": name, "faces": [face(*told[name]) | {"embedding": [1.0]}]}) + "\n" for name in told
+        )
+        (folder / "faces.jsonl").write_text(text)
+        prepare(find_sources(folder, None, "folder"), place, judge(folder, split=named), workers=0, keep_work=True)
+        return {path: path.stat().st_mtime_ns for path in (place / ".work").glob("*.tar")}
+
+    named = Split(named=("c",))
+    for name in ("a.mp4", "c.mp4"):
+        write(folder / name, *take(1))
+        told[name] = (8, 4, 20, 22)
+    before = prepared(out)
+    write(folder / "b.mp4", *take(2))
+    told["b.mp4"] = (8, 4, 24, 22)
+    more = prepared(out)
+    assert "changed" not in capsys.readouterr().out
+    assert len(more) == 3
+    assert more | before == more
+    told["c.mp4"] = (9, 4, 20, 22)
+    last = prepared(out)
+    assert "1 videos, or what is said of them, changed" in capsys.readouterr().out
+    assert len(set(last.items()) & set(more.items())) == 2
+    prepared(tmp_path / "fresh")
+    assert contents(tmp_path / "fresh") == contents(out)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (".work/plan.json", "", r"train-00000.tar is none of the files that .work/plan.json remembers"),
+        ("dataset.json", "[]", "dataset.json does not say what this folder was made with"),
+        ("dataset.json", "", "dataset.json does not say what this folder was made with"),
+    ],
+)
+def test_a_damaged_note_is_one_sentence(sources, tmp_path, file, text, message):
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    (tmp_path / file).write_text(text)
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        prepare(sources[:2], tmp_path, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"state": 1}'])
+def test_a_damaged_result_is_made_again(sources, tmp_path, text):
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    before = contents(tmp_path)
+    (result,) = (path for path in tmp_path.glob(".work/*.json") if path.name != "plan.json")
+    result.write_text(text)
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
