@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from datamodules.bad_sample import BadSample
-from datamodules.faults import is_finite
+from datamodules.faults import in_single_precision, is_finite
 from datamodules.sample import Sample
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
@@ -89,10 +89,11 @@ def _signal(sample: Sample, name: str, array: np.ndarray | None) -> Tensor | Non
     """A batch of one of it as float32. Raises BadSample where it holds a number that is not finite."""
     if array is None:
         return None
-    if not is_finite(array):
+    numbers = in_single_precision(array)
+    if not is_finite(numbers):
         message = f"sample '{sample.key}': {name} holds numbers that are not finite; write the shard again"
         raise BadSample(message, key=sample.key, member=name, reason=f"non-finite {name}")
-    return _one(np.ascontiguousarray(array, np.float32))
+    return _one(numbers)
 
 
 def _one(array: np.ndarray) -> Tensor:

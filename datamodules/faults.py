@@ -1,5 +1,6 @@
 """What of a sample is not as `datamodules.shards` says: types, ranges and sizes of everything that a clip is cut from."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,15 +56,23 @@ def not_finite(sample: Sample) -> Iterator[Fault]:
     arrays = {name: getattr(sample, name) for name in ("face_embedding", "text_embeddings", "audio_features")}
     arrays |= {"latents": sample.latents["latents"]} if sample.latents is not None else {}
     for name, array in arrays.items():
-        if array is not None and not is_finite(array):
+        if array is not None and not is_finite(in_single_precision(array)):
             yield name, f"non-finite {name}", f"{name} holds numbers that are not finite"
 
 
-def is_finite(array: np.ndarray) -> bool:
-    """Whether all of an array's numbers are, also as float32."""
-    with np.errstate(all="ignore"):
-        numbers = np.asarray(array, np.float32)
-        return bool(np.isfinite(numbers.sum()) or np.isfinite(numbers).all())  # the sum is quick, and may overflow
+def in_single_precision(array: np.ndarray) -> np.ndarray:
+    """As float32, contiguous; itself where it is that. What is past its range becomes infinite."""
+    if array.dtype.itemsize <= np.dtype(np.float32).itemsize:
+        return np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
+
+
+def is_finite(numbers: np.ndarray) -> bool:
+    """Whether all of float32 numbers are."""
+    if math.isfinite(np.add.reduce(numbers, axis=None)):  # quick, and may overflow
+        return True
+    return bool(np.isfinite(numbers).all())
 
 
 def _faults_of_takes(sample: Sample) -> Iterator[Fault]:

@@ -61,6 +61,7 @@ class Order:
         return hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
 
     def mixture(self) -> Mixture:
+        """Which source stands at each position."""
         return Mixture(self.weights, self.seed, self.unit)
 
     def shuffles(self) -> list[ShardShuffle]:
