@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ from datamodules.index_file import (
     problems_of,
     save,
 )
-from datamodules.indexing import NOTHING, build
-from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
+from datamodules.indexing import build
+from datamodules.remote_store import FsspecStore
+from datamodules.scan import UNPRINTABLE, Problem, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
-from datamodules.stamps import save_stamps, saved_stamps, stamps_of
-from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
+from datamodules.stamps import save_stamps, stamps_of, still_fit
+from datamodules.stores import LocalStore, Range, Store, is_plain_name, is_url
 from hallo3_lightning.errors import UsageError, unknown
 
 TAR = ".tar"
@@ -212,7 +212,7 @@ def saved_index(folder: Path) -> Index | None:
     if not _is_whole(path):
         return None
     index = Index(store, path)
-    return index if _fits(index, store, path) else None
+    return index if shards_of(folder) == list(index.shards) and still_fit(index._contents, store, path) else None
 
 
 def build_index(folder: Path, *, verify: bool = False, workers: int = 1, strict: bool = False) -> Index:
@@ -292,27 +292,3 @@ def _fetch(store: Store, size: int, path: Path) -> None:
                 f"{store.place}/{INDEX_FILE} cannot be used: {error}; index the shards again, and upload the index"
             ) from error
         fetched.replace(path)
-
-
-def _fits(index: Index, store: LocalStore, path: Path) -> bool:
-    """Whether the shards are those that were indexed; one that was written at another time is hashed again."""
-    shards, folder = index._contents.shards, store.folder
-    if [shard.name for shard in shards] != shards_of(folder):
-        return False
-    built_ns, saved = path.stat().st_mtime_ns, saved_stamps(folder, index.digest)
-    now = stamps_of(folder, index.shards)
-    for shard in shards:
-        if (shard.name in now) != (shard.digest != NOTHING):
-            return False
-        if shard.name not in now:
-            continue
-        if (folder / shard.name).stat().st_size != shard.bytes:
-            return False
-        # without a note of their times, as of an index that was copied without it, only newer shards are doubted
-        is_known = now[shard.name] <= built_ns if saved is None else now[shard.name] == saved.get(shard.name)
-        if not is_known and content_digest(store, shard.name, shard.bytes) != shard.digest:
-            return False
-    if saved != now and os.access(folder, os.W_OK):
-        with suppress(OSError):  # a full disk is no fault of the shards
-            save_stamps(folder, index.digest, now)
-    return True

@@ -32,6 +32,9 @@ VERSION = 4
 MOST_MEMBERS = 64
 """Names of members that an index keeps: those that are ever read first, then the commonest."""
 
+NOTHING = ""
+"""The digest of a shard that is not there."""
+
 _MAGIC = b"HALLO3WX"
 _PREAMBLE = struct.Struct("<8sQII")
 _LONGEST_HEADER = 1 << 28

@@ -12,16 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.form import Form
-from datamodules.index_file import MOST_MEMBERS, Contents, Shard
+from datamodules.index_file import MOST_MEMBERS, NOTHING, Contents, Shard
 from datamodules.processes import spread
 from datamodules.scan import Problem, content_digest, scan
 from datamodules.shards import DECODERS
 from datamodules.stores import LocalStore, Stat, Store, tag_digest
 from datamodules.verifying import misfits
 from datamodules.verifying import verify as check_all
-
-NOTHING = ""
-"""The digest of a shard that is not there."""
 
 QUIET = 8
 """So few shards are indexed without showing progress."""

@@ -6,7 +6,12 @@ The index holds what the bytes of the shards decide, and is the same wherever th
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from datamodules.index_file import NOTHING, Contents
+from datamodules.scan import content_digest
+from datamodules.stores import LocalStore
 
 STAMPS_FILE = ".index.stamps"
 
@@ -33,3 +38,27 @@ def save_stamps(folder: Path, digest: str, stamps: Stamps) -> None:
     partial = folder / f"{STAMPS_FILE}.{os.getpid()}"
     partial.write_text(json.dumps({"digest": digest, "shards": dict(stamps)}))
     partial.replace(folder / STAMPS_FILE)
+
+
+def still_fit(contents: Contents, store: LocalStore, index: Path) -> bool:
+    """Whether the shards of a folder have the bytes that were indexed; one of another time is hashed again.
+
+    index: the file. What is found to fit is noted, so that it is hashed once.
+    """
+    built_ns, saved = index.stat().st_mtime_ns, saved_stamps(store.folder, contents.digest)
+    now = stamps_of(store.folder, [shard.name for shard in contents.shards])
+    for shard in contents.shards:
+        if (shard.name in now) != (shard.digest != NOTHING):
+            return False
+        if shard.name not in now:
+            continue
+        if store.stat(shard.name).size != shard.bytes:
+            return False
+        # without a note of their times, as of an index that was copied without it, only newer shards are doubted
+        is_known = now[shard.name] <= built_ns if saved is None else now[shard.name] == saved.get(shard.name)
+        if not is_known and content_digest(store, shard.name, shard.bytes) != shard.digest:
+            return False
+    if saved != now and os.access(store.folder, os.W_OK):
+        with suppress(OSError):  # a full disk is no fault of the shards
+            save_stamps(store.folder, contents.digest, now)
+    return True

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from range_server import serving
 from tars import sample, write_tar
 
-from datamodules import stores
+from datamodules import remote_store
 from datamodules.index import INDEX_FILE, build_index, build_remote_index, open_index
+from datamodules.remote_store import FsspecStore, checked_url
 from datamodules.shard_cache import CachedStore, cached_name
-from datamodules.stores import FsspecStore, LocalStore, Range, Stat, checked_url, coalesced, is_url
+from datamodules.stores import LocalStore, Range, Stat, coalesced, is_url
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
@@ -46,7 +47,7 @@ def server(folder):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(stores, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote_store, "FIRST_PAUSE_S", 0.001)
 
 
 def cut(folder, wanted):
