@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.sample import FACTS, Sample
-from datamodules.video_file import Mp4
+from datamodules.video.video_file import Mp4
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, audio_samples, pixel_frames
 
 Fault = tuple[str, str, str]

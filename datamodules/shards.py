@@ -43,7 +43,7 @@ from datamodules.bad_sample import BadSample as BadSample
 from datamodules.faults import faults
 from datamodules.sample import Frames as Frames
 from datamodules.sample import Sample as Sample
-from datamodules.video_file import Mp4
+from datamodules.video.video_file import Mp4
 from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
 

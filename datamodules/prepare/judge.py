@@ -23,7 +23,7 @@ from datamodules.prepare.survey import Survey, check_faces, embedding_of, faces_
 from datamodules.prepare.takes import Take, takes
 from datamodules.prepare.verdict import KEPT, Dropped, Verdict
 from datamodules.shards import Sample
-from datamodules.video_file import Mp4, VideoFile, write_mp4
+from datamodules.video.video_file import Mp4, VideoFile, write_mp4
 from hallo3_lightning.backbones.lip_sync import LipSync
 from hallo3_lightning.geometry import FPS, audio_samples
 

@@ -12,7 +12,7 @@ from datamodules.prepare.framing import Box
 from datamodules.prepare.settings import Settings
 from datamodules.prepare.takes import Take
 from datamodules.prepare.verdict import Dropped
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from datamodules.shards import Sample
 from datamodules.synthetic.autoencoder import FITTED_TAKES, FOLDER, check_autoencoder, write_autoencoder
 from datamodules.synthetic.take import make_take
 from datamodules.synthetic.write import checked
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 from hallo3_lightning.errors import UsageError
 
 FACES = "faces.jsonl"

@@ -27,7 +27,7 @@ from datamodules.shards import encode, write_members, write_shard
 from datamodules.synthetic.autoencoder import fit_autoencoder
 from datamodules.synthetic.take import make_take
 from datamodules.talking_head import TalkingHead
-from datamodules.video_file import Mp4, write_mp4
+from datamodules.video.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders

@@ -11,7 +11,7 @@ from datamodules.index import open_index
 from datamodules.shards import encode, write_shard
 from datamodules.show import contact_sheet, loudness, plots, save, statistics
 from datamodules.synthetic.take import make_take
-from datamodules.write_mp4 import write_mp4
+from datamodules.video.write_mp4 import write_mp4
 from hallo3_lightning.cli import main
 
 

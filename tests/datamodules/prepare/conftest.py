@@ -11,7 +11,7 @@ import pytest
 from datamodules.prepare.faces import Face
 from datamodules.prepare.sources import Source, find_sources
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 from hallo3_lightning.geometry import audio_samples
 
 FRAMES, SIDE = 26, 32

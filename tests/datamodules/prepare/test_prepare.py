@@ -21,7 +21,7 @@ from datamodules.prepare.sources import find_sources
 from datamodules.prepare.splits import Split
 from datamodules.shards import Sample
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import Mp4, write_mp4
+from datamodules.video.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import audio_samples
 from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, face, take, write
