@@ -58,6 +58,10 @@ class FaceFinder(Protocol):
     def fingerprint(self) -> str:
         """Changes with everything that its answers depend on, apart from frames and from what `told_of` stands for."""
 
+    @property
+    def knows_identities(self) -> bool:
+        """Whether it gives embeddings: a face without one is then an exception, and of no use beside the others."""
+
     def told_of(self, video: str) -> str:
         """Changes with what it was told of that one video; empty where that is nothing."""
 
@@ -78,8 +82,14 @@ class FacesFile:
 
     @property
     def fingerprint(self) -> str:
-        """The same for every file: what it tells counts video by video, so that lines for more videos may be added."""
-        return "faces.jsonl"
+        """Of whether there are embeddings: what else it tells counts video by video, so that lines may be added."""
+        return f"faces.jsonl {'with' if self.knows_identities else 'without'} embeddings"
+
+    @cached_property
+    def knows_identities(self) -> bool:
+        """Whether any face has an embedding."""
+        faces = (face for _, _, told in self._told() for face in told["faces"])
+        return any(isinstance(face, dict) and face.get("embedding") is not None for face in faces)
 
     def told_of(self, video: str) -> str:
         """A digest of the lines of that video, in the order of their frames."""
@@ -232,6 +242,11 @@ class FoundFaces:
         settings = f"{found.size} pixels, score {found.least_score}, overlap {found.most_overlap}"
         embedder = "none" if self.embedder is None else self.embedder.file.sha256
         return f"detector {found.file.sha256} ({settings}), embedder {embedder}"
+
+    @property
+    def knows_identities(self) -> bool:
+        """Whether there is an embedder."""
+        return self.embedder is not None
 
     def told_of(self, video: str) -> str:
         """Nothing."""

@@ -118,8 +118,17 @@ class Judge:
             video=self._drawn(video, take),
             waveform=waveform,
             caption=video.caption,
-            face_embedding=embedding_of(video.file, video.source.name, faces, self.finder) if self.finder else None,
+            face_embedding=self._identity(video, faces),
         )
+
+    def _identity(self, video: Video, faces: Mapping[int, list[Face]]) -> np.ndarray | None:
+        """[E] float32. Raises Dropped where it is not known but others are: a batch has all of them or none."""
+        if self.finder is None:
+            return None
+        embedding = embedding_of(video.file, video.source.name, faces, self.finder)
+        if embedding is None and self.finder.knows_identities:
+            raise Dropped("no identity")
+        return embedding
 
     def _drawn(self, video: Video, take: Take) -> Mp4:
         file = io.BytesIO()

@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import pickle
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,8 +36,13 @@ class PublishedFaces:
 
     @property
     def fingerprint(self) -> str:
-        """The same for every folder: its files count video by video."""
-        return "published"
+        """Of whether there are embeddings: the files count video by video."""
+        return f"published {'with' if self.knows_identities else 'without'} embeddings"
+
+    @cached_property
+    def knows_identities(self) -> bool:
+        """Whether any video has an embedding."""
+        return any((self.folder / EMBEDDINGS).glob("*.pt"))
 
     def told_of(self, video: str) -> str:
         """A digest of the bytes of the video's two files."""

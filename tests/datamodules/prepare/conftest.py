@@ -81,6 +81,7 @@ class Deadly:
 
     video: str
     fingerprint: str = "deadly"
+    knows_identities: bool = False
 
     def told_of(self, video: str) -> str:
         return ""

@@ -69,6 +69,15 @@ def test_what_is_told_of_a_video_is_that_of_its_lines_alone(tmp_path):
     assert finder(faces_file=told(tmp_path, line)).told_of("v.mp4") != before
 
 
+def test_a_file_with_embeddings_is_another_than_one_without(tmp_path):
+    plain = {"video": "v.mp4", "faces": [{"box": [1, 2, 3, 4]}]}
+    known = {"video": "w.mp4", "faces": [{"box": [1, 2, 3, 4], "embedding": [1]}]}
+    without = finder(faces_file=told(tmp_path, plain))
+    assert (without.knows_identities, without.fingerprint) == (False, "faces.jsonl without embeddings")
+    both = finder(faces_file=told(tmp_path, plain, known))
+    assert (both.knows_identities, both.fingerprint) == (True, "faces.jsonl with embeddings")
+
+
 def test_a_file_that_tells_of_none_of_the_videos_says_so(tmp_path):
     with pytest.raises(UsageError, match=r"it is empty; .* such as a/1.mp4"):
         finder(faces_file=told(tmp_path)).check_videos(["a/1.mp4"])

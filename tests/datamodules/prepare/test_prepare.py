@@ -271,6 +271,14 @@ def test_what_changed_is_done_again_and_what_came_is_added(tmp_path, capsys):
     assert samples(out)["c.mp4 0"].caption == "another caption"
 
 
+def test_a_face_without_the_embedding_that_others_have_is_dropped(sources, tmp_path):
+    lines = [{"video": source.name, "faces": [face(8, 4, 20, 22)]} for source in sources[:2]]
+    del lines[1]["faces"][0]["embedding"]
+    (tmp_path / "faces.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = [next(judge(tmp_path).judge(source))[0].verdict for source in sources[:2]]
+    assert found == ["kept", "no identity"]
+
+
 def test_lines_of_faces_are_added_with_the_videos(tmp_path, capsys):
     """Videos whose lines stayed are not looked at again; those whose lines changed are."""
     folder, out, told = tmp_path / "videos", tmp_path / "out", {}
