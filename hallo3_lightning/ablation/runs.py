@@ -210,8 +210,12 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def _bytes_of(shards: str) -> str:
     """The fingerprint of shards that say theirs, else their place."""
-    described = _read_json(Path(shards) / "dataset.json")
-    return shards if described is None else described["fingerprint"]
+    try:
+        described: Any = _read_json(Path(shards) / "dataset.json")
+    except ValueError:  # another's file
+        return shards
+    says = described.get("fingerprint") if isinstance(described, dict) else None
+    return says if isinstance(says, str) else shards
 
 
 def named(config: Mapping[str, Any], root: str | Path | None = None, name: str | None = None) -> RunFolder:
