@@ -93,7 +93,7 @@ def held_out_takes(samples: Samples, frames: int) -> Takes:
 
 def _warn_of_unused(takes: Sequence[Takes], shared: frozenset[str]) -> None:
     """Say which fields are not read since not all sources have them: what was computed ahead would seem to be used."""
-    for field in sorted(frozenset.union(*(one.form.fields for one in takes)) - shared):
+    for field in sorted(frozenset.union(*(one.form.fields for one in takes)) - shared - {"truth"}):
         lacking = [one.samples.name for one in takes if field not in one.form.fields]
         if lacking:
             have = " and ".join(one.samples.name for one in takes if field in one.form.fields)
