@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.bad_sample import BadSample
-from datamodules.prepare.faces import Face, FaceFinder
+from datamodules.prepare.face import Face, FaceFinder
 from datamodules.prepare.frames import in_turn
 from datamodules.prepare.framing import Framing, framing
 from datamodules.prepare.lips import check_lips

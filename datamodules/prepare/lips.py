@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.frames import Shown
 from datamodules.prepare.settings import Settings
 from datamodules.prepare.takes import Take

@@ -18,7 +18,7 @@ import numpy as np
 from numpy._core.multiarray import _reconstruct
 from PIL import Image, UnidentifiedImageError
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.verdict import Dropped
 from hallo3_lightning.errors import UsageError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.prepare.cuts import cuts, signature
-from datamodules.prepare.faces import Face, FaceFinder
+from datamodules.prepare.face import Face, FaceFinder
 from datamodules.prepare.frames import in_turn
 from datamodules.prepare.framing import Box
 from datamodules.prepare.settings import Settings

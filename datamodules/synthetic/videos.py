@@ -51,7 +51,7 @@ def write_videos(
 
 
 def _face(take: Sample) -> dict[str, object]:
-    """A line of faces.jsonl (datamodules/prepare/faces.py says what is in it): it holds for all frames."""
+    """A line of faces.jsonl (datamodules/prepare/faces_file.py says what is in it): it holds for all frames."""
     assert take.face_embedding is not None
     face = {"box": take.facts["face_box"], "embedding": take.face_embedding.tolist()}
     return {"video": f"{take.key}.mp4", "frame": 0, "faces": [face]}

@@ -78,7 +78,7 @@ def run(
 ) -> int:
     from rich.console import Console
 
-    from datamodules.prepare.faces import FacesFile
+    from datamodules.prepare.faces_file import FacesFile
     from datamodules.prepare.judge import Judge
     from datamodules.prepare.prepare import prepare
     from datamodules.prepare.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.sources import Source, find_sources
 from datamodules.synthetic.take import make_take
 from datamodules.video.video_file import write_mp4

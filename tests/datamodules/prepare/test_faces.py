@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare.faces import Face, finder
+from datamodules.prepare.face import Face
+from datamodules.prepare.faces import finder
 from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD
 from hallo3_lightning.errors import UsageError
 from tests.backbones.graphs import LANDMARKS as SEEN
