@@ -15,9 +15,8 @@ from pathlib import Path
 from hallo3_lightning.ablation.runs import RunFolder
 
 with RunFolder(Path(sys.argv[1])).locked():
-    forked = os.fork()
-    if forked:
-        print(forked, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
