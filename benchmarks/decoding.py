@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.video_file import VideoFile, write_mp4
+from datamodules.video.video_file import VideoFile, write_mp4
 from hallo3_lightning.geometry import FPS
 
 CLIP_FRAMES, LENGTH_S, SIZE, CLIPS = 49, 10, 256, 12

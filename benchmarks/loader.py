@@ -232,19 +232,29 @@ READERS = {
 }
 
 
-def ratio(one: Reader, other: Reader) -> float:
-    """Of samples/s, the median over rounds: in each, one read right behind the other."""
-    return statistics.median(a / b for a, b in zip(one.rates, other.rates, strict=True))
+RATIO = (
+    "ratio: samples/s over webdataset's samples/s of the same round, the median over the rounds, and the least to "
+    "the most. The machine's speed changes from round to round, so this is not the quotient of two medians of the second column."
+)
+
+
+def ratios(one: Reader, other: Reader) -> list[float]:
+    """Of samples/s, of each round: in each, one read right behind the other."""
+    return [a / b for a, b in zip(one.rates, other.rates, strict=True)]
 
 
 def say(readers: dict[str, Reader], size: int, grown: float, opened_s: float, arguments: argparse.Namespace) -> None:
     """The table, and the figures as JSON."""
-    title = f"Training clips from samples of {size // 1000} kB, 0 workers; ratio: samples/s / webdataset's samples/s"
-    table = Table("reader", "samples/s", "CPU ms/sample", "MB held", "ratio", title=title)
+    title = f"Training clips from samples of {size // 1000} kB, 0 workers, medians of {arguments.rounds} rounds"
+    table = Table(
+        "reader", "samples/s", "CPU ms/sample", "MB held", "ratio", "least to most", title=title, caption=RATIO
+    )
     for name, reader in readers.items():
         cells = (statistics.median(reader.rates), statistics.median(reader.cpu_ms), reader.held_mb)
         shown = [f"{cell:.{digits}f}" for cell, digits in zip(cells, (0, 2, 0), strict=True)]
-        table.add_row(name, *shown, f"{ratio(reader, readers['webdataset']):.2f}")
+        of_rounds = ratios(reader, readers["webdataset"])
+        spread = f"{min(of_rounds):.2f} to {max(of_rounds):.2f}"
+        table.add_row(name, *shown, f"{statistics.median(of_rounds):.2f}", spread)
     console = Console()
     console.print(table)
     console.print(f"memory over {arguments.steady} samples: {grown:+.1f} MB")
@@ -255,7 +265,7 @@ def say(readers: dict[str, Reader], size: int, grown: float, opened_s: float, ar
     )
     if arguments.json:
         figures = {
-            "ratio": ratio(readers["hallo3_lightning"], readers["webdataset"]),
+            "ratio": statistics.median(ratios(readers["hallo3_lightning"], readers["webdataset"])),
             "samples_per_s": {name: statistics.median(reader.rates) for name, reader in readers.items()},
             "cpu_ms": {name: statistics.median(reader.cpu_ms) for name, reader in readers.items()},
             "grown_mb": grown,

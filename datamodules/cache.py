@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache as kept
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datamodules.bad_sample import BadSample
 from datamodules.cached import SIGNALS, Recipe, manifest, raw_key, save_manifest
+from datamodules.claim import as_json, is_new, make_folder
 from datamodules.index import Index, open_index
 from datamodules.processes import alone, cores, spread
 from datamodules.shards import Sample, write_members
@@ -88,7 +89,7 @@ def compute(shards: str, out: Path, wanted: Wanted, workers: int | None = None) 
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; expected 1 or more")
     indexes = {split: open_index(place) for split, place in _places(shards).items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with alone(out, "computing signals in"), _one_thread():
         recipe = _recipe(indexes, wanted)
         _claim(out, recipe)
@@ -171,28 +172,15 @@ def _recipe(indexes: Mapping[str, Index], wanted: Wanted) -> Recipe:
 def _claim(out: Path, recipe: Recipe) -> None:
     """Write down what the folder is made by, or check it against what it was made by."""
     made = manifest(out)
-    if made is None:
-        if any(out.glob("*/*.tar")):
-            raise UsageError(f"{out} holds shards that are no cache; choose an empty folder")
+    if is_new(out, made and as_json(asdict(made[0])), as_json(asdict(recipe)), strangers=out.glob("*/*.tar")):
         save_manifest(out, recipe, is_finished=False)
-        return
-    there, now = made[0], recipe
-    differing = [
-        f"{name} {getattr(there, name)} there, {getattr(now, name)} now"
-        for name in Recipe.__dataclass_fields__
-        if getattr(there, name) != getattr(now, name)
-    ]
-    if differing:
-        raise UsageError(
-            f"{out} was computed otherwise ({'; '.join(differing)}); choose another folder, or remove this one"
-        )
 
 
 def _jobs(split: str, index: Index, out: Path, wanted: Wanted) -> Iterator[_Job]:
     signals = tuple(signal for signal in wanted.signals if split == "train" or signal != "latents")
     if not signals:
         return
-    (out / split).mkdir(exist_ok=True)
+    make_folder(out / split)
     stops = np.cumsum(index.samples_per_shard).tolist()
     for shard, first, stop in zip(index.shards, [0, *stops], stops, strict=False):
         if stop > first:

@@ -65,6 +65,7 @@ class WithSignals:
 
     @property
     def name(self) -> str:
+        """The place of the shards."""
         return self.index.name
 
     @cached_property
@@ -77,9 +78,11 @@ class WithSignals:
         return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
 
     def key(self, number: int) -> str:
+        """As of Index."""
         return self.index.key(number)
 
     def shard(self, number: int) -> str:
+        """As of Index."""
         return self.index.shard(number)
 
     def read_members(self, number: int, names: Collection[str] | None = None) -> dict[str, bytes]:

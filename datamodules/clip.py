@@ -6,7 +6,8 @@ from einops import rearrange
 from torch import Tensor
 
 from datamodules.bad_sample import BadSample
-from datamodules.shards import Sample
+from datamodules.faults import in_single_precision, is_finite
+from datamodules.sample import Sample
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
 from hallo3_lightning.model.frozen import windows
@@ -88,8 +89,8 @@ def _signal(sample: Sample, name: str, array: np.ndarray | None) -> Tensor | Non
     """A batch of one of it as float32. Raises BadSample where it holds a number that is not finite."""
     if array is None:
         return None
-    numbers = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(numbers.sum()) and not np.isfinite(numbers).all():  # the sum is quick, and may overflow
+    numbers = in_single_precision(array)
+    if not is_finite(numbers):
         message = f"sample '{sample.key}': {name} holds numbers that are not finite; write the shard again"
         raise BadSample(message, key=sample.key, member=name, reason=f"non-finite {name}")
     return _one(numbers)

@@ -22,10 +22,12 @@ from datamodules.index_file import (
     save,
 )
 from datamodules.indexing import build
-from datamodules.scan import UNPRINTABLE, Problem, content_digest, printable
+from datamodules.remote_store import FsspecStore
+from datamodules.scan import UNPRINTABLE, Problem, printable
 from datamodules.shard_cache import CachedStore, cache_folder, cached_name
 from datamodules.shards import DECODERS, BadSample, Sample, decode
-from datamodules.stores import FsspecStore, LocalStore, Range, Store, is_plain_name, is_url
+from datamodules.stamps import save_stamps, stamps_of, still_fit
+from datamodules.stores import LocalStore, Range, Store, is_plain_name, is_url
 from hallo3_lightning.errors import UsageError, unknown
 
 TAR = ".tar"
@@ -190,8 +192,9 @@ def open_index(
 
 
 def shards_of(folder: Path) -> list[str]:
-    """Names of the tars of a folder, sorted; raises UsageError when there are none."""
-    names = sorted(path.name for path in folder.glob(f"*{TAR}") if path.is_file())
+    """Names of the tars of a folder, links to nothing among them, sorted; raises UsageError when there are none."""
+    tars = folder.glob(f"*{TAR}")
+    names = sorted(path.name for path in tars if path.is_file() or (path.is_symlink() and not path.exists()))
     for name in names:
         if UNPRINTABLE.search(name):
             raise UsageError(f"{folder} has a shard named {printable(name)}; rename it without control characters")
@@ -209,16 +212,18 @@ def saved_index(folder: Path) -> Index | None:
     if not _is_whole(path):
         return None
     index = Index(store, path)
-    return index if _fits(index, store, path) else None
+    return index if shards_of(folder) == list(index.shards) and still_fit(index._contents, store, path) else None
 
 
 def build_index(folder: Path, *, verify: bool = False, workers: int = 1, strict: bool = False) -> Index:
     """Index a folder, and save the index there if we may write; with `strict`, only if nothing had to be left out."""
-    store = LocalStore(folder)
-    contents = build(store, shards_of(folder), verify=verify, workers=workers)
+    store, shards = LocalStore(folder), shards_of(folder)
+    stamps = stamps_of(folder, shards)  # before they are read: one that changes meanwhile is read again
+    contents = build(store, shards, verify=verify, workers=workers)
     if not os.access(folder, os.W_OK) or (strict and contents.problems):
         return Index(store, b"".join(packed(contents)))
     save(folder / INDEX_FILE, contents)
+    save_stamps(folder, contents.digest, stamps)
     return Index(store, folder / INDEX_FILE)
 
 
@@ -254,11 +259,13 @@ def _open_url(url: str, cache: Path, cache_gb: float | None) -> Index:
     path = cache / "indexes" / f"{cached_name(store.place, INDEX_FILE, stat)}.wdx"
     if not _is_whole(path):
         _fetch(store, stat.size, path)
-    sizes = {shard.name: shard.bytes for shard in parsed(mapped(path)).shards}
+    contents = parsed(mapped(path))
+    sizes = {shard.name: shard.bytes for shard in contents.shards}
+    tags = {shard.name: shard.digest for shard in contents.shards} if contents.by_tag else {}
     for name in sizes:
         if not is_plain_name(name):
             raise UsageError(f"{url}/{INDEX_FILE} names a shard {name!r}; use letters, digits, '.', '-', '_'")
-    ranges = FsspecStore(url, sizes)
+    ranges = FsspecStore(url, sizes, tags)
     return Index(ranges if cache_gb is None else CachedStore(ranges, cache / "shards", int(cache_gb * 1e9)), path)
 
 
@@ -285,18 +292,3 @@ def _fetch(store: Store, size: int, path: Path) -> None:
                 f"{store.place}/{INDEX_FILE} cannot be used: {error}; index the shards again, and upload the index"
             ) from error
         fetched.replace(path)
-
-
-def _fits(index: Index, store: LocalStore, path: Path) -> bool:
-    """Whether the shards are those that were indexed; one that is newer than the index is hashed again."""
-    shards = index._contents.shards
-    if [shard.name for shard in shards] != shards_of(store.folder):
-        return False
-    built_ns = path.stat().st_mtime_ns
-    for shard in shards:
-        found = (store.folder / shard.name).stat()
-        if found.st_size != shard.bytes:
-            return False
-        if found.st_mtime_ns > built_ns and content_digest(store, shard.name, shard.bytes) != shard.digest:
-            return False
-    return True

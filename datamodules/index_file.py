@@ -26,11 +26,14 @@ from einops import rearrange
 from datamodules.scan import LARGEST_MEMBER, Problem
 
 INDEX_FILE = "index.wdx"
-VERSION = 3
+VERSION = 4
 """Raise it with every change of the file or of what `scan` accepts: indexes of before are then built anew."""
 
 MOST_MEMBERS = 64
 """Names of members that an index keeps: those that are ever read first, then the commonest."""
+
+NOTHING = ""
+"""The digest of a shard that is not there."""
 
 _MAGIC = b"HALLO3WX"
 _PREAMBLE = struct.Struct("<8sQII")
@@ -75,6 +78,8 @@ class Contents:
     """Whether every sample was decoded once, and those that cannot be were left out."""
     repeated_keys: int = 0
     """Samples whose key stands in several shards; theirs is written key@shard."""
+    by_tag: bool = False
+    """Whether the shards' digests are of the tags that a server gave them, and not of their bytes."""
 
     def key(self, number: int) -> str:
         """The key of a sample."""
@@ -92,6 +97,7 @@ def packed(contents: Contents) -> Iterator[bytes]:
         "digest": contents.digest,
         "verified": contents.verified,
         "repeated_keys": contents.repeated_keys,
+        "by_tag": contents.by_tag,
     }
     header = json.dumps(described).encode()
     header += b" " * (-(_PREAMBLE.size + len(header)) % 8)
@@ -136,7 +142,7 @@ def parsed(buffer: Buffer) -> Contents:
     try:
         shards = tuple(Shard(**_typed(Shard, shard)) for shard in header["shards"])
         members = tuple(str(name) for name in header["members"])
-        facts = str(header["digest"]), bool(header["verified"]), int(header["repeated_keys"])
+        facts = str(header["digest"]), bool(header["verified"]), int(header["repeated_keys"]), bool(header["by_tag"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotAnIndex(f"header of another shape ({error!r})") from error
     _check_shards(shards, members)

@@ -3,21 +3,22 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.index_file import MOST_MEMBERS, Contents, Shard
+from datamodules.form import Form
+from datamodules.index_file import MOST_MEMBERS, NOTHING, Contents, Shard
 from datamodules.processes import spread
-from datamodules.scan import Extent, Problem, Scanned, content_digest, scan
-from datamodules.shards import DECODERS, BadSample, Sample, decode
-from datamodules.stores import LocalStore, Range, Store
-
-FRAMES_AT_ONCE = 32
+from datamodules.scan import Problem, content_digest, scan
+from datamodules.shards import DECODERS
+from datamodules.stores import LocalStore, Stat, Store, tag_digest
+from datamodules.verifying import misfits
+from datamodules.verifying import verify as check_all
 
 QUIET = 8
 """So few shards are indexed without showing progress."""
@@ -36,6 +37,8 @@ class Part:
     """[samples, members, 2] int64."""
     keys: tuple[bytes, ...]
     problems: tuple[Problem, ...]
+    forms: tuple[Form | None, ...] | None = None
+    """Of each sample, where they were verified."""
 
 
 def build(
@@ -51,7 +54,8 @@ def build(
     verify: decode every sample once and leave out those that cannot be. digest: of a shard's bytes; by default its
     content for a local store, and for others their own tag, as reading all of a remote shard costs what it costs.
     """
-    digest = digest or (content_digest if isinstance(store, LocalStore) else _tag_digest)
+    by_tag = digest is None and not isinstance(store, LocalStore)
+    digest = digest or (_tag_digest_of if by_tag else content_digest)
     work = partial(_part, store, verify, digest)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     parts = []
@@ -62,7 +66,9 @@ def build(
         for part in spread(work, shards, max(min(workers, len(shards)), 1)):
             parts.append(part)
             progress.advance(task)
-    return joined(sorted(parts, key=lambda part: part.shard.name), verified=verify)
+    parts = sorted(parts, key=lambda part: part.shard.name)
+    contents = joined(_alike(parts) if verify else parts, verified=verify)
+    return replace(contents, by_tag=by_tag)
 
 
 def joined(parts: Sequence[Part], verified: bool = False) -> Contents:
@@ -99,9 +105,13 @@ def kept_members(counts: Counter[str]) -> tuple[str, ...]:
 
 
 def _part(store: Store, verify: bool, digest: Callable[[Store, str, int], str], shard: str) -> Part:
-    found = scan(store, shard)
+    if isinstance(store, LocalStore) and not (store.folder / shard).exists():
+        gone = Problem(shard, "", "a link to nothing; mend the link or remove it")
+        return Part(Shard(shard, 0, NOTHING, 0), (), np.zeros((0, 0, 2), np.int64), (), (gone,), () if verify else None)
+    found, forms = scan(store, shard), None
     if verify:
-        found.problems += _undecodable(store, found)
+        undecodable, forms = check_all(store, found)
+        found.problems += undecodable
     members = kept_members(Counter(name for sample in found.samples.values() for name in sample))
     column = {name: number for number, name in enumerate(members)}
     table = np.full((len(found.samples), len(members), 2), -1, np.int64)
@@ -110,37 +120,36 @@ def _part(store: Store, verify: bool, digest: Callable[[Store, str, int], str], 
             if name in column:
                 row[column[name]] = extent
     described = Shard(shard, found.bytes, digest(store, shard, found.bytes), len(found.samples))
-    return Part(described, members, table, tuple(key.encode() for key in found.samples), tuple(found.problems))
+    keys = tuple(key.encode() for key in found.samples)
+    return Part(described, members, table, keys, tuple(found.problems), None if forms is None else tuple(forms))
 
 
-def _undecodable(store: Store, found: Scanned) -> list[Problem]:
-    """Decode every sample, and take out of `found` those that cannot be."""
-    problems = []
-    for key, extents in list(found.samples.items()):
-        reason = _fault_when_decoded(store, found.shard, key, extents)
-        if reason:
-            del found.samples[key]
-            problems.append(Problem(found.shard, key, reason))
-    return problems
+def _alike(parts: Sequence[Part]) -> list[Part]:
+    """The parts without samples that are not like the commonest ones of all of them."""
+    reasons = misfits([form for part in parts for form in part.forms or ()])
+    kept, first = [], 0
+    for part in parts:
+        theirs = {row: reasons[first + row] for row in range(part.shard.samples) if first + row in reasons}
+        first += part.shard.samples
+        kept.append(_without(part, theirs) if theirs else part)
+    return kept
 
 
-def _fault_when_decoded(store: Store, shard: str, key: str, extents: dict[str, Extent]) -> str:
-    names = [name for name in extents if name in DECODERS]
-    payloads = store.read([Range(shard, *extents[name]) for name in names])
-    try:
-        _decode_all(decode(dict(zip(names, payloads, strict=True)), key, shard))
-    except BadSample as error:
-        return f"{error.reason}: {error.member}" if error.member else error.reason
-    return ""
+def _without(part: Part, reasons: Mapping[int, str]) -> Part:
+    """A part without some rows, by the reason for each."""
+    rows = [row for row in range(part.shard.samples) if row not in reasons]
+    told = [Problem(part.shard.name, part.keys[row].decode(), reason) for row, reason in reasons.items()]
+    return replace(
+        part,
+        shard=replace(part.shard, samples=len(rows)),
+        table=part.table[rows],
+        keys=tuple(part.keys[row] for row in rows),
+        problems=(*part.problems, *told),
+    )
 
 
-def _decode_all(sample: Sample) -> None:
-    for first in range(0, sample.video.shape[0], FRAMES_AT_ONCE):
-        sample.video[first : first + FRAMES_AT_ONCE]
-
-
-def _tag_digest(store: Store, shard: str, size: int) -> str:
-    return hashlib.blake2b(f"{size}/{store.stat(shard).tag}".encode(), digest_size=16).hexdigest()
+def _tag_digest_of(store: Store, shard: str, size: int) -> str:
+    return tag_digest(Stat(size, store.stat(shard).tag))
 
 
 def _digest(shards: Iterable[Shard], keys: bytes) -> str:

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch.utils.data import Dataset, Sampler
 
 from datamodules.bad_sample import BadSample
 from datamodules.clip import cut
+from datamodules.form import Form, only
 from datamodules.order import Mixture, ShardShuffle, positions_of
-from datamodules.shards import DECODERS, Sample, decode
+from datamodules.shards import Sample, decode
 from hallo3_lightning.batch import Bad, Batch
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import latent_frames
@@ -52,20 +53,6 @@ class Samples(Protocol):
 
     def read_many(self, numbers: Sequence[int], names: Collection[str] | None = None) -> Sequence[Members]:
         """Those members of each, as far as it has them."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """What every clip of a data set is like, so that clips make batches: size in pixels, and the fields of its samples."""
-
-    height: int
-    width: int
-    fields: frozenset[str]
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """Members that hold the fields; no other is ever read."""
-        return tuple(name for name, (field, _) in DECODERS.items() if field in self.fields)
 
 
 @dataclass(frozen=True)
@@ -147,7 +134,7 @@ class Clips(Dataset[Batch]):
             samples, wanted = takes.samples, takes.form.fields
             sample = decode(members, samples.key(ask.number), samples.shard(ask.number), sound="waveform" in wanted)
             check(sample, takes)
-            return self.clip(_only(sample, wanted), takes, ask)
+            return self.clip(only(sample, wanted), takes, ask)
         except BadSample as error:
             return error
 
@@ -231,28 +218,17 @@ class GlobalBatches(Sampler[list[int]]):
 
 def check(sample: Sample, takes: Takes) -> None:
     """Raise BadSample unless a clip like the others can be cut from a sample."""
-    form, facts = takes.form, sample.facts
+    facts = sample.facts
     if facts["frames"] < takes.frames:
         have = f"has {facts['frames']} frames, a clip of {takes.frames} was asked for"
         raise _bad(sample, "too short", f"{have}; ask for shorter clips or make longer takes")
-    size = (facts["height"], facts["width"])
-    if size != (form.height, form.width):
-        have = f"is of {size[0]} x {size[1]} pixels, others are of {form.height} x {form.width}"
-        raise _bad(sample, "other size", f"{have}; give each size a source of its own (data.mixture)")
-    absent = sorted(form.fields - fields_of(sample))
-    if absent:
-        have = f"lacks {', '.join(absent)}, which others of its data set have"
-        raise _bad(sample, "missing field", f"{have}; write it into the shards, or leave the sample out")
+    misfit = takes.form.misfit(Form.of(sample))
+    if misfit is not None:
+        raise _bad(sample, *misfit)
     latents, frames = sample.latents, latent_frames(takes.frames)
     if latents is not None and latents["latents"].shape[1] != frames:
         have = f"has latents of {latents['latents'].shape[1]} frames, a clip of {takes.frames} has {frames}"
         raise _bad(sample, "other size", f"{have}; compute them with the clip_frames of the run")
-
-
-def fields_of(sample: Sample) -> frozenset[str]:
-    """The fields of a sample that are there, and "face_box" where its face is known."""
-    there = {field.name for field in fields(sample) if getattr(sample, field.name) is not None} - {"key"}
-    return frozenset(there | ({"face_box"} if sample.facts["face_box"] is not None else set()))
 
 
 def _members(takes: Takes, numbers: Sequence[int]) -> list[Members | BadSample]:
@@ -263,14 +239,6 @@ def _members(takes: Takes, numbers: Sequence[int]) -> list[Members | BadSample]:
         if len(numbers) == 1:
             return [error]
         return [found for number in numbers for found in _members(takes, [number])]
-
-
-def _only(sample: Sample, wanted: frozenset[str]) -> Sample:
-    """The sample without what others of its data set lack: clips of a batch have the same fields."""
-    more = fields_of(sample) - wanted
-    absent: dict[str, Any] = dict.fromkeys(more - {"face_box"})
-    facts = {**sample.facts, "face_box": None} if "face_box" in more else sample.facts
-    return replace(sample, facts=facts, **absent) if more else sample
 
 
 def _with_bad(clip: Batch, bad: Sequence[Bad] | None) -> Batch:

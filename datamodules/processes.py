@@ -65,14 +65,15 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """No other process is in this block for the folder; UsageError if one is. `what` it does is for the sentence.
+def alone(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """No other process is in this block for the folder. If one is: UsageError, in which `what` says what this one does,
+    or with `wait` until it has left.
 
     The lock goes with the process that holds it, however that ends.
     """
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(f"another process is {what} {folder}; wait for it or choose another folder") from error
         yield

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from datamodules.stores import FsspecStore, LocalStore, Range, Stat
+from datamodules.remote_store import FsspecStore
+from datamodules.stores import LocalStore, Range, Stat
 
 CHUNK = 1 << 24
 ATTEMPTS = 3

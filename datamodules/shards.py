@@ -28,11 +28,11 @@ import io
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import tokenize
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -40,51 +40,11 @@ import safetensors.numpy
 import soundfile
 
 from datamodules.bad_sample import BadSample as BadSample
-from datamodules.video_file import Mp4
-from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLE_RATE_HZ, audio_samples
-
-Arrays = Mapping[str, np.ndarray]
-
-FACTS = ("frames", "fps", "height", "width", "face_box", "identity", "split")
-"""What the json of every sample says; it may say more."""
-
-
-class Frames(Protocol):
-    """A video of F frames: an array, or something that decodes the frames asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(F, H, W, 3)."""
-
-    @property
-    def dtype(self) -> np.dtype:
-        """uint8."""
-
-    def __getitem__(self, frames: Any, /) -> np.ndarray:
-        """One frame [H, W, 3] by a number, or those of a slice [n, H, W, 3]."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One take: a talking head of F frames with its sound."""
-
-    key: str
-    facts: Mapping[str, Any]
-    video: Frames
-    """[F, H, W, 3] uint8."""
-    waveform: np.ndarray | None
-    """[S] int16, S = F * SAMPLES_PER_FRAME; None where there is no sound."""
-    caption: str
-    face_embedding: np.ndarray | None = None
-    """[E] float32."""
-    truth: Arrays | None = None
-    """Each [F, ...]; the names are those of `datamodules.synthetic.take`."""
-    text_embeddings: np.ndarray | None = None
-    """[L, E]."""
-    audio_features: np.ndarray | None = None
-    """[F + 2 * AUDIO_CONTEXT_FRAMES, layers, channels]: row i is frame i - AUDIO_CONTEXT_FRAMES."""
-    latents: Arrays | None = None
-    """starts [K] int64, latents [K, T, C, h, w]: the clips that begin at those frames."""
+from datamodules.faults import faults
+from datamodules.sample import Frames as Frames
+from datamodules.sample import Sample as Sample
+from datamodules.video.video_file import Mp4
+from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
 
 def encode(sample: Sample) -> dict[str, bytes]:
@@ -238,8 +198,8 @@ SIGNALS = frozenset({"latents", "text_embeddings", "audio_features"})
 """Fields that `hallo3 cache` writes into shards of their own, which hold nothing else."""
 
 DECODING_ERRORS = (
-    ValueError, EOFError, KeyError, MemoryError, RecursionError, struct.error, safetensors.SafetensorError,
-    soundfile.SoundFileError,
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError,
+    struct.error, tokenize.TokenError, safetensors.SafetensorError, soundfile.SoundFileError,
 )  # fmt: skip
 """What the decoders raise for bytes that are not what the member's name says, or that claim to be endless."""
 
@@ -252,7 +212,22 @@ def decode(members: Mapping[str, bytes], key: str, shard: str, sound: bool = Tru
     Raises BadSample, naming shard, key and member, for what is missing, undecodable or not of the size that the
     json says.
     """
-    fields: dict[str, Any] = {"waveform": None}
+    fields: dict[str, Any] = {"waveform": None, **decoded(members, key, shard)}
+    _complete(fields, sound)
+    absent = [given for field, given in REQUIRED.items() if field not in fields]
+    if absent:
+        message = f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}"
+        raise BadSample(message, shard=shard, key=key, member=absent[0], reason="missing member")
+    sample = Sample(key=key, **fields)
+    for member, reason, fault in faults(sample):
+        message = f"{shard}: sample '{key}': {fault}; write the shard again"
+        raise BadSample(message, shard=shard, key=key, member=member, reason=reason)
+    return sample
+
+
+def decoded(members: Mapping[str, bytes], key: str, shard: str) -> dict[str, Any]:
+    """The fields that members hold, each alone as it should be. Raises BadSample for what is undecodable."""
+    fields: dict[str, Any] = {}
     for name, payload in members.items():
         if name not in DECODERS:
             continue
@@ -263,16 +238,7 @@ def decode(members: Mapping[str, bytes], key: str, shard: str, sound: bool = Tru
             reason = "non-finite sound" if isinstance(error, _NotFinite) else "undecodable member"
             message = f"{shard}: sample '{key}': member {name} cannot be decoded: {error}; write the shard again"
             raise BadSample(message, shard=shard, key=key, member=name, reason=reason) from error
-    _complete(fields, sound)
-    absent = [given for field, given in REQUIRED.items() if field not in fields]
-    if absent:
-        message = f"{shard}: sample '{key}' lacks {', '.join(absent)}; it has {', '.join(sorted(members))}"
-        raise BadSample(message, shard=shard, key=key, member=absent[0], reason="missing member")
-    sample = Sample(key=key, **fields)
-    for member, reason, fault in _faults(sample):
-        message = f"{shard}: sample '{key}': {fault}; write the shard again"
-        raise BadSample(message, shard=shard, key=key, member=member, reason=reason)
-    return sample
+    return fields
 
 
 def _complete(fields: dict[str, Any], sound: bool) -> None:
@@ -286,50 +252,3 @@ def _complete(fields: dict[str, Any], sound: bool) -> None:
     fields["facts"] = {**seen, **unknown, **fields.get("facts", {})}
     if fields["waveform"] is None and sound:
         fields["waveform"] = video.file.sound()
-
-
-Fault = tuple[str, str, str]
-"""Member, reason, and the sentence."""
-
-
-def _faults(sample: Sample) -> Iterator[Fault]:
-    """What does not fit the json."""
-    missing = [name for name in FACTS if name not in sample.facts]
-    if missing:
-        yield "json", "missing fact", f"json lacks {', '.join(missing)}"
-        return
-    frames, height, width = (sample.facts[name] for name in ("frames", "height", "width"))
-    if sample.facts["fps"] != FPS:
-        yield "json", "wrong frame rate", f"json says {sample.facts['fps']} frames a second, expected {FPS}"
-    if tuple(sample.video.shape) != (frames, height, width, 3) or sample.video.dtype != np.uint8:
-        have = f"{sample.video.dtype} {list(sample.video.shape)}"
-        member = "mp4" if isinstance(sample.video, Mp4) else "video.npy"
-        yield member, "wrong size", f"{member} is {have}, json says uint8 {[frames, height, width, 3]}"
-    if sample.waveform is not None and len(sample.waveform) != audio_samples(frames):
-        have = f"wav has {len(sample.waveform)} samples"
-        yield "wav", "wrong size", f"{have}, {frames} frames last {audio_samples(frames)}"
-    for name, track in (sample.truth or {}).items():
-        if len(track) != frames:
-            have = f"truth.safetensors: {name} has {len(track)} frames"
-            yield "truth.safetensors", "wrong size", f"{have}, json says {frames}"
-    yield from _faults_of_signals(sample, frames)
-
-
-def _faults_of_signals(sample: Sample, frames: int) -> Iterator[Fault]:
-    """What does not fit among the signals computed ahead."""
-    features, text, latents = sample.audio_features, sample.text_embeddings, sample.latents
-    if features is not None and (features.ndim != 3 or len(features) != frames + 2 * AUDIO_CONTEXT_FRAMES):
-        expected = f"[{frames + 2 * AUDIO_CONTEXT_FRAMES}, layers, channels]"
-        yield "audio_features", "wrong size", f"audio_features is {list(features.shape)}, expected {expected}"
-    if text is not None and text.ndim != 2:
-        yield "text_embeddings", "wrong size", f"text_embeddings is {list(text.shape)}, expected [tokens, width]"
-    if latents is None:
-        return
-    member = "latents.safetensors"
-    if latents.keys() != {"starts", "latents"}:
-        yield member, "missing fact", f"{member} holds {', '.join(latents) or 'nothing'}, expected starts and latents"
-    elif (
-        latents["starts"].ndim != 1 or latents["latents"].ndim != 5 or len(latents["starts"]) != len(latents["latents"])
-    ):
-        have = f"starts {list(latents['starts'].shape)} and latents {list(latents['latents'].shape)}"
-        yield member, "wrong size", f"{member} holds {have}, expected [K] and [K, T, C, h, w]"

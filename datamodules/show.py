@@ -19,6 +19,9 @@ LOOKED_AT = ("json", "txt", "wav", "truth.safetensors")
 
 AT_ONCE = 16
 QUIETEST_DB = -90.0
+FARTHEST = 1e6
+"""A face box that reaches past so many pixels is none."""
+
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 6
 BOX, SOUND, MOUTH = "#e8590c", "#4c6e91", "#c2255c"
@@ -109,6 +112,7 @@ def _of_fields(key: str, fields: Mapping[str, Any]) -> Seen:
     frames, height, width = sizes
     box = box_of(facts)
     yaw = truth.get("yaw", np.empty(0))
+    yaw = yaw[np.isfinite(yaw)]
     return Seen(
         key=key,
         frames=frames,
@@ -130,7 +134,11 @@ def loudness(waveform: np.ndarray) -> float:
 def box_of(facts: Mapping[str, Any]) -> list[float] | None:
     """The face box [x0, y0, x1, y1], if the json has one of that form."""
     box = facts.get("face_box")
-    if isinstance(box, list) and len(box) == 4 and all(isinstance(edge, int | float) for edge in box):
+    if (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(edge, int | float) and abs(edge) < FARTHEST for edge in box)
+    ):
         return box
     return None
 
@@ -236,7 +244,7 @@ def _sound(axis: Any, sample: Sample, shown: Sequence[int]) -> None:
         axis.set_ylim(-1, 1)
         axis.set_ylabel("sound", fontsize=7)
     aperture = (sample.truth or {}).get("aperture")
-    if aperture is not None:
+    if aperture is not None and aperture.ndim == 1:
         mouth = axis.twinx()
         mouth.plot((np.arange(len(aperture)) + 0.5) / FPS, aperture, color=MOUTH, linewidth=1)
         mouth.set_ylabel("mouth opening (truth)", fontsize=7, color=MOUTH)

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from datamodules.bad_sample import BadSample
-from datamodules.loader import Form, Samples, Takes, fields_of
+from datamodules.form import Form
+from datamodules.loader import Samples, Takes
 from datamodules.order import Mixture, ShardShuffle, mix64
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import is_clip_length
+
+log = logging.getLogger(__name__)
 
 PROBED = 32
 """Samples looked at, from the first on, for one that shows what clips of a data set are like."""
@@ -57,6 +61,7 @@ class Order:
         return hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
 
     def mixture(self) -> Mixture:
+        """Which source stands at each position."""
         return Mixture(self.weights, self.seed, self.unit)
 
     def shuffles(self) -> list[ShardShuffle]:
@@ -74,13 +79,45 @@ def training_takes(samples: Sequence[Samples], frames: Sequence[int], leading: i
     shared = frozenset.intersection(*(one.form.fields for one in takes)) - {"truth"}
     if "audio_features" in shared:
         shared -= {"waveform"}
-    return [replace(one, form=replace(one.form, fields=shared)) for one in takes]
+    _warn_of_unused(takes, shared)
+    cut = [replace(one, form=one.form.only(shared)) for one in takes]
+    _refuse_other_shapes(cut)
+    return cut
 
 
 def held_out_takes(samples: Samples, frames: int) -> Takes:
     """What is read for validation and test: whole clips with their truth, and no latents of other clips."""
     form = form_of(samples, frames)
-    return Takes(samples, frames, replace(form, fields=form.fields - {"latents"}))
+    return Takes(samples, frames, form.only(form.fields - {"latents"}))
+
+
+def _warn_of_unused(takes: Sequence[Takes], shared: frozenset[str]) -> None:
+    """Say which fields are not read since not all sources have them: what was computed ahead would seem to be used."""
+    for field in sorted(frozenset.union(*(one.form.fields for one in takes)) - shared - {"truth"}):
+        lacking = [one.samples.name for one in takes if field not in one.form.fields]
+        if lacking:
+            have = " and ".join(one.samples.name for one in takes if field in one.form.fields)
+            log.warning(
+                "%s of %s is not used: %s of the same mixture has none; compute it for all of them (hallo3 cache), or for none",
+                field, have, " and ".join(lacking),
+            )  # fmt: skip
+
+
+def _refuse_other_shapes(takes: Sequence[Takes]) -> None:
+    """One network reads all sources: only the sizes of their pictures may differ."""
+    first, known = takes[0], _widths(takes[0].form)
+    for one in takes[1:]:
+        for name, shape in _widths(one.form).items():
+            if known.get(name) != shape:
+                raise UsageError(
+                    f"{name} is {list(shape)} in {one.samples.name} and {list(known.get(name, ()))} in {first.samples.name}; "
+                    "compute it with the same encoder for all sources of the mixture"
+                )
+
+
+def _widths(form: Form) -> dict[str, tuple[int, ...]]:
+    """The shapes of the fields, that of latents without their height and width, which go with the picture's."""
+    return {name: shape[:1] if name == "latents" else shape for name, shape in form.shapes}
 
 
 def form_of(samples: Samples, frames: int) -> Form:
@@ -99,7 +136,7 @@ def form_of(samples: Samples, frames: int) -> Form:
             continue
         facts = sample.facts
         if facts["frames"] >= frames:
-            return Form(facts["height"], facts["width"], fields_of(sample))
+            return Form.of(sample)
         have = f"sample '{sample.key}' has {facts['frames']} frames, a clip of {frames} was asked for"
         fault = fault or f"{samples.name}: {have}; ask for shorter clips or make longer takes"
     raise UsageError(fault)

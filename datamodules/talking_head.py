@@ -106,13 +106,9 @@ class TalkingHead(LightningDataModule):
         """One for each source."""
         return tuple(self._opened(source.shards, "train") for source in self.sources)
 
-    @property
-    def train_index(self) -> Index:
-        """Of the first source."""
-        return self.train_indexes[0]
-
     @cached_property
     def held_out_index(self) -> Index:
+        """Of what is validated and tested on."""
         return self._opened(self.shards, "held_out")
 
     @cached_property
@@ -141,12 +137,6 @@ class TalkingHead(LightningDataModule):
     def fingerprint(self) -> str:
         """Of all that the training order depends on: the bytes of the shards, their mixture, clip lengths, the seed."""
         return self.order.fingerprint
-
-    @property
-    def data_fingerprint(self) -> str:
-        """Of the bytes of both splits, as `hallo3 synthesize` writes it into dataset.json; "none" for an absent split."""
-        train = "+".join(self._digest(source.shards, "train") for source in self.sources)
-        return f"{train}-{self._digest(self.shards, 'held_out')}"
 
     @property
     def num_test_clips(self) -> int:
@@ -293,10 +283,6 @@ class TalkingHead(LightningDataModule):
         if not place or not Path(place).is_dir():
             raise UsageError(f"no shards: {place} is not a folder; make one with: hallo3 synthesize {place}")
         return open_index(Path(place) / split, strict=self.strict)
-
-    def _digest(self, place: str, split: str) -> str:
-        there = is_url(place) or (Path(place) / split).is_dir()
-        return self._opened(place, split).digest if there else "none"
 
     def _list_of_bad(self) -> Path | None:
         """In the run's folder; a file for each rank, so that no two write one."""

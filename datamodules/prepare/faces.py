@@ -1,179 +1,17 @@
-"""Where the faces of a frame are: found by detector files, or told by a user's faces.jsonl.
+"""Where the faces of a frame are: found by detector files, or told by a user's faces.jsonl."""
 
-A line of faces.jsonl is what one frame of one video shows,
-
-    {"video": "anna/0001.mp4", "frame": 0, "faces": [{"box": [x0, y0, x1, y1], "score": 0.98,
-                                                     "landmarks": [[x, y], ...], "embedding": [...]}]}
-
-`video` is its path under the folder of videos; `frame` counts from 0 at 25 frames a second, and is 0 where absent;
-boxes and the five landmarks (eyes, nose, corners of the mouth; the left of the picture first) are in pixels of the
-video as it is shown, before any resize. `score` is 1, `landmarks` and `embedding` are unknown where absent. A line
-holds until the next line of its video; a video's first line holds for the frames before it too. A video without a
-line has no face.
-"""
-
-import hashlib
-import json
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
+from datamodules.prepare.face import Face, FaceFinder
+from datamodules.prepare.faces_file import FacesFile
 from hallo3_lightning.backbones.arcface import FaceEmbedder
 from hallo3_lightning.backbones.onnx_file import OnnxFile
 from hallo3_lightning.backbones.scrfd import FaceDetector
 from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD
 from hallo3_lightning.errors import UsageError
-
-LANDMARKS = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """One face of a frame."""
-
-    box: tuple[float, float, float, float]
-    """(x0, y0, x1, y1) in pixels, may reach beyond the picture."""
-    score: float = 1.0
-    landmarks: np.ndarray | None = None
-    """[5, 2] float, (x, y) in pixels: eyes, nose, corners of the mouth, the left of the picture first."""
-    embedding: np.ndarray | None = None
-    """[E] float32, not normalised; None where it has not been worked out (see FaceFinder.embedding) or is not known."""
-
-    @property
-    def area(self) -> float:
-        """Of the box, in square pixels."""
-        x0, y0, x1, y1 = self.box
-        return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
-
-
-class FaceFinder(Protocol):
-    """Says which faces a frame shows; travels to worker processes."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with everything that its answers depend on."""
-
-    def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
-        """The faces of one frame, largest first: frame [H, W, 3] uint8 RGB; video: its path under the folder of videos,
-        with slashes; number: of the frame, at 25 frames a second."""
-
-    def embedding(self, frame: np.ndarray, face: Face) -> np.ndarray | None:
-        """The identity of a face of that frame [E] float32, not normalised; None where it cannot be known."""
-
-
-@dataclass(frozen=True)
-class FacesFile:
-    """The faces that a user's faces.jsonl tells of. The file is read once a process for where its lines are; a line is
-    decoded when its frame is asked for."""
-
-    path: Path
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 of the file."""
-        with self.path.open("rb") as file:
-            return f"faces.jsonl {hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-    def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
-        """The faces that the file tells of that frame, largest first; the frame itself is not looked at."""
-        frames, offsets = self._lines.get(video, ((), ()))
-        if not frames:
-            return []
-        offset = offsets[max(bisect_right(frames, number) - 1, 0)]
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            told = json.loads(file.readline())
-        found = [_face(face, f"{self.path}: {video}, frame {told.get('frame', 0)}") for face in told["faces"]]
-        return sorted(found, key=lambda face: -face.area)
-
-    def embedding(self, frame: np.ndarray, face: Face) -> np.ndarray | None:
-        """What the file says; None where it says nothing."""
-        return face.embedding
-
-    def check(self) -> None:
-        """Raise UsageError for the first line that is not as this module says."""
-        assert self._lines is not None  # worked out here, so that workers need not
-        for line, _, told in self._told():
-            for face in told["faces"]:
-                _face(face, f"{self.path}, line {line}")
-
-    @cached_property
-    def _lines(self) -> Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Of each video, the frames that have a line, in order, and where those lines begin."""
-        found: dict[str, dict[int, int]] = {}
-        for line, offset, told in self._told():
-            known = found.setdefault(told["video"], {})
-            if told.get("frame", 0) in known:
-                raise UsageError(
-                    f"{self.path}, line {line}: a second line for frame {told.get('frame', 0)} of {told['video']}; "
-                    "give all faces of a frame in one line"
-                )
-            known[told.get("frame", 0)] = offset
-        ordered = {video: sorted(lines.items()) for video, lines in found.items()}
-        return {video: (tuple(f for f, _ in lines), tuple(o for _, o in lines)) for video, lines in ordered.items()}
-
-    def _told(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """Number, byte offset and content of each line that says something."""
-        offset = 0
-        with self.path.open("rb") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield line, offset, _line(text, f"{self.path}, line {line}")
-                offset += len(text)
-
-
-def _line(text: bytes, place: str) -> dict[str, Any]:
-    try:
-        told = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{place}: not JSON ({error}); a line is one object: see `hallo3 prepare --help`") from error
-    if (
-        not isinstance(told, dict)
-        or not isinstance(told.get("video"), str)
-        or not isinstance(told.get("faces"), list)
-        or not isinstance(told.get("frame", 0), int)
-        or told.get("frame", 0) < 0
-    ):
-        raise UsageError(
-            f'{place}: expected {{"video": "path.mp4", "frame": 0, "faces": [{{"box": [x0, y0, x1, y1]}}]}}, '
-            f"got {text[:80].decode(errors='replace').strip()}"
-        )
-    return told
-
-
-def _face(told: Any, place: str) -> Face:
-    if not isinstance(told, dict) or "box" not in told:
-        raise UsageError(f'{place}: a face is an object with a "box", got {str(told)[:60]}')
-    box = _numbers(told["box"], (4,), "box", place)
-    if box[0] >= box[2] or box[1] >= box[3]:
-        raise UsageError(f"{place}: box {told['box']} is empty; it is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
-    landmarks, embedding = told.get("landmarks"), told.get("embedding")
-    return Face(
-        box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        score=float(_numbers(told.get("score", 1.0), (), "score", place)),
-        landmarks=None if landmarks is None else _numbers(landmarks, (LANDMARKS, 2), "landmarks", place),
-        embedding=None if embedding is None else _numbers(embedding, (None,), "embedding", place).astype(np.float32),
-    )
-
-
-def _numbers(told: Any, shape: tuple[int | None, ...], what: str, place: str) -> np.ndarray:
-    """Finite numbers of that shape (None: any size but 0)."""
-    try:
-        numbers = np.asarray(told, dtype=np.float64)
-    except (ValueError, TypeError):
-        numbers = np.asarray(np.nan)
-    fits = len(numbers.shape) == len(shape) and all(
-        size == wanted or (wanted is None and size > 0) for size, wanted in zip(numbers.shape, shape, strict=True)
-    )
-    if not fits or not np.isfinite(numbers).all():
-        sizes = " x ".join("n" if size is None else str(size) for size in shape) or "one"
-        raise UsageError(f"{place}: {what} must be {sizes} finite number(s), got {str(told)[:60]}")
-    return numbers
 
 
 @dataclass(frozen=True)
@@ -190,6 +28,15 @@ class FoundFaces:
         settings = f"{found.size} pixels, score {found.least_score}, overlap {found.most_overlap}"
         embedder = "none" if self.embedder is None else self.embedder.file.sha256
         return f"detector {found.file.sha256} ({settings}), embedder {embedder}"
+
+    @property
+    def knows_identities(self) -> bool:
+        """Whether there is an embedder."""
+        return self.embedder is not None
+
+    def told_of(self, video: str) -> str:
+        """Nothing."""
+        return ""
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         """The faces of one frame, largest first; only the frame is looked at."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 
 AT_ONCE_BYTES = 1 << 28
 """Of decoded frames. Each stretch is decoded from the key frame before it, so that longer ones are quicker."""

@@ -5,14 +5,14 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from datamodules.bad_sample import BadSample
-from datamodules.prepare.faces import Face, FaceFinder
+from datamodules.prepare.face import Face, FaceFinder
 from datamodules.prepare.frames import in_turn
 from datamodules.prepare.framing import Framing, framing
 from datamodules.prepare.lips import check_lips
@@ -23,7 +23,7 @@ from datamodules.prepare.survey import Survey, check_faces, embedding_of, faces_
 from datamodules.prepare.takes import Take, takes
 from datamodules.prepare.verdict import KEPT, Dropped, Verdict
 from datamodules.shards import Sample
-from datamodules.video_file import Mp4, VideoFile, write_mp4
+from datamodules.video.video_file import Mp4, VideoFile, write_mp4
 from hallo3_lightning.backbones.lip_sync import LipSync
 from hallo3_lightning.geometry import FPS, audio_samples
 
@@ -53,6 +53,10 @@ class Judge:
     finder: FaceFinder | None = None
     lip_sync: LipSync | None = None
     """Needs a finder."""
+
+    def known(self, source: Source) -> Source:
+        """A video with what is told of its faces: to be done again when that changes."""
+        return source if self.finder is None else replace(source, faces=self.finder.told_of(source.name))
 
     def judge(self, source: Source) -> Iterator[Judged]:
         """A verdict for each take, in order, with its sample where it is kept; or one verdict for the whole video."""
@@ -114,8 +118,17 @@ class Judge:
             video=self._drawn(video, take),
             waveform=waveform,
             caption=video.caption,
-            face_embedding=embedding_of(video.file, video.source.name, faces, self.finder) if self.finder else None,
+            face_embedding=self._identity(video, faces),
         )
+
+    def _identity(self, video: Video, faces: Mapping[int, list[Face]]) -> np.ndarray | None:
+        """[E] float32. Raises Dropped where it is not known but others are: a batch has all of them or none."""
+        if self.finder is None:
+            return None
+        embedding = embedding_of(video.file, video.source.name, faces, self.finder)
+        if embedding is None and self.finder.knows_identities:
+            raise Dropped("no identity")
+        return embedding
 
     def _drawn(self, video: Video, take: Take) -> Mp4:
         file = io.BytesIO()

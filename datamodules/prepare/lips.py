@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.frames import Shown
 from datamodules.prepare.settings import Settings
 from datamodules.prepare.takes import Take
 from datamodules.prepare.verdict import Dropped
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 from hallo3_lightning.backbones.face_track import every_frame
 from hallo3_lightning.backbones.lip_sync import LipSync
 from hallo3_lightning.geometry import audio_samples

@@ -39,15 +39,24 @@ def read_list(file: Path, published: bool = False) -> dict[str, Listed]:
 def _csv(file: Path) -> Iterator[tuple[str, Listed]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            if not {"video", "caption"} <= set(rows.fieldnames or ()):
-                have = ", ".join(rows.fieldnames or ()) or "none"
+            rows = csv.DictReader(lines, strict=True)
+            columns = list(rows.fieldnames or ())
+            if not {"video", "caption"} <= set(columns) or len(set(columns)) < len(columns):
+                have = ", ".join(columns) or "none"
                 raise UsageError(f"{file}: expected the columns video,caption and perhaps identity, got {have}")
             for row in rows:
                 place = f"{file}, line {rows.line_num}"
+                if None in row or None in row.values():  # how DictReader says that there are more, or fewer
+                    raise UsageError(
+                        f"{place}: not the {len(columns)} columns that the first line names; a caption with a comma in it "
+                        'stands in quotes, and quotes in it twice: a.mp4,"one, ""two"""'
+                    )
                 yield place, Listed(within(row["video"] or "", place), row["caption"], row.get("identity") or None)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file}: not a csv in UTF-8 ({error}); save it again") from error
+        raise UsageError(
+            f"{file}: not a csv in UTF-8 ({error}); a quote may be open: a caption with quotes in it stands in quotes, and "
+            'those in it are written twice: a.mp4,"one ""two"""'
+        ) from error
 
 
 def _published(file: Path) -> Iterator[tuple[str, Listed]]:

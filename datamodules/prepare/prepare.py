@@ -4,29 +4,27 @@ Each video is judged by itself and its result kept in OUT/.work; when all are do
 shards in the order of the videos' names. So the bytes depend on the videos and the settings alone.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from datamodules.claim import claim_data_set, finish_data_set, make_folder
 from datamodules.index import open_index
 from datamodules.prepare import work as results
 from datamodules.prepare.judge import Judge, dropped
-from datamodules.prepare.pack import SPLITS, Shard, follow_plan, shards_of, write
+from datamodules.prepare.pack import SPLITS, Shard, check_strangers, follow_plan, not_ours, shards_of, write
 from datamodules.prepare.settings import Settings, option
 from datamodules.prepare.sources import Source
 from datamodules.prepare.summary import Summary
 from datamodules.prepare.verdict import Dropped, Verdict
-from datamodules.prepare.work import Work, write_json
+from datamodules.prepare.work import Work
 from datamodules.processes import WorkerDied, alone, cores, spread
 from hallo3_lightning.errors import UsageError
-
-MANIFEST = "dataset.json"
 
 Item = TypeVar("Item")
 
@@ -48,15 +46,18 @@ def prepare(
     """Write out/train/*.tar and out/held_out/*.tar with their indexes, verdicts.jsonl and dataset.json.
 
     workers: processes, by default one a core; 0 does all in this one, which a video that crashes the decoder ends too.
-    keep_work: keep each video's result, so that with more videos only the
-    new ones are looked at. What is done is not done again; a folder made with other settings is refused, a video that
-    changed is done anew.
+    keep_work: keep each video's result, so that with more videos only the new ones are looked at. What is done is not
+    done again; a video that changed is done anew. A folder made with other settings is refused, and so is one that
+    holds the videos, or files of others where the shards go.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _check_apart(sources, out)
+    sources = [judge.known(source) for source in sources]
+    make_folder(out)
     with alone(out, "preparing"):
-        _claim(out, judge.settings)
+        claim_data_set(out, asdict(judge.settings), not_ours(out), lambda name: f"--{option(name)}")
         work = Work(out / results.FOLDER)
-        work.folder.mkdir(exist_ok=True)
+        make_folder(work.folder)
+        check_strangers(work, out)
         work.sweep()
         job = _Job(judge, work)
         workers = cores() if workers is None else workers
@@ -70,6 +71,13 @@ def prepare(
         if not keep_work:
             work.forget_samples()
     return summary
+
+
+def _check_apart(sources: Iterable[Source], out: Path) -> None:
+    """Raise UsageError for videos that lie where the shards are to go."""
+    for folder in {source.path.parent for source in sources}:
+        if folder.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{out} holds videos, in {folder}; choose a folder to write that the videos do not lie in")
 
 
 def _judged(sources: Sequence[Source], job: _Job, workers: int) -> Mapping[Source, Sequence[Verdict]]:
@@ -130,35 +138,8 @@ def _placed(verdict: Verdict, splits: Mapping[str, str]) -> Verdict:
     return replace(verdict, split=splits[verdict.identity]) if verdict.kept else verdict
 
 
-def _claim(out: Path, settings: Settings) -> None:
-    """Write down what the folder is made with, or check it against what it was made with."""
-    manifest = out / MANIFEST
-    wanted = _plain(settings)
-    if not manifest.exists():
-        if any(out.glob("*/*.tar")):
-            raise UsageError(f"{out} holds shards that prepare did not make; choose an empty folder")
-        write_json(manifest, {"arguments": wanted, "fingerprint": None})
-        return
-    made_with = json.loads(manifest.read_text())["arguments"]
-    differing = [
-        f"--{option(name)} {made_with.get(name)} there, {wanted.get(name)} asked for"
-        for name in sorted(made_with.keys() | wanted.keys())
-        if made_with.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise UsageError(
-            f"{out} was made with other arguments ({'; '.join(differing)}); choose another folder, or remove this one "
-            "to make it anew"
-        )
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """As json gives it back."""
-    return dict(json.loads(json.dumps(asdict(settings))))
-
-
 def _finish(out: Path, settings: Settings, summary: Summary) -> None:
     """Write the verdicts, index both splits, and write down the fingerprint of all their bytes."""
     summary.write(out)
     digests = [open_index(out / split).digest if any((out / split).glob("*.tar")) else "none" for split in SPLITS]
-    write_json(out / MANIFEST, {"arguments": _plain(settings), "fingerprint": "-".join(digests)})
+    finish_data_set(out, asdict(settings), digests)

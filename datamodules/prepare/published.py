@@ -18,7 +18,7 @@ import numpy as np
 from numpy._core.multiarray import _reconstruct
 from PIL import Image, UnidentifiedImageError
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.verdict import Dropped
 from hallo3_lightning.errors import UsageError
 
@@ -34,16 +34,41 @@ class PublishedFaces:
 
     folder: Path
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Of all the files."""
-        digest = hashlib.sha256()
-        for file in sorted([*(self.folder / MASKS).glob("*.png"), *(self.folder / EMBEDDINGS).glob("*.pt")]):
-            digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-        return f"published {digest.hexdigest()}"
+        """Of whether there are embeddings: the files count video by video."""
+        return f"published {'with' if self.knows_identities else 'without'} embeddings"
+
+    @cached_property
+    def knows_identities(self) -> bool:
+        """Whether any video has an embedding."""
+        return any((self.folder / EMBEDDINGS).glob("*.pt"))
+
+    def told_of(self, video: str) -> str:
+        """A digest of the bytes of the video's two files."""
+        stem = PurePosixPath(video).stem
+        files = self.folder / MASKS / f"{stem}.png", self.folder / EMBEDDINGS / f"{stem}.pt"
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
+        return " ".join(digests).strip()
 
     def check(self) -> None:
-        """Raise UsageError where there is nothing of the kind."""
+        """Raise UsageError where there is nothing of the kind, or identities are of several networks."""
+        self._check_masks()
+        known_from: dict[int, str] = {}
+        for file in sorted((self.folder / EMBEDDINGS).glob("*.pt")):
+            try:
+                embedding = self._embedding(file.stem)
+            except Dropped:  # that video is, later
+                continue
+            if embedding is not None:
+                known_from.setdefault(len(embedding), file.name)
+        if len(known_from) > 1:
+            there = ", ".join(f"{size} in {name}" for size, name in known_from.items())
+            raise UsageError(
+                f"{self.folder / EMBEDDINGS}: identities of several sizes ({there}); take all of them from one network"
+            )
+
+    def _check_masks(self) -> None:
         if not any((self.folder / MASKS).glob("*.png")):
             raise UsageError(
                 f"{self.folder / MASKS} holds no .png; --faces published takes what the published data_preprocess.py "

@@ -1,5 +1,6 @@
 """Settings: what the takes of a data set depend on, apart from the videos."""
 
+import math
 from dataclasses import dataclass
 
 from datamodules.prepare.framing import FITS
@@ -14,6 +15,9 @@ CUTS = {
     "drop": "a take with a cut in it is dropped",
     "ignore": "cuts are not looked for",
 }
+
+
+FLOATS = ("enlarge_limit", "silent_dbfs", "face_share", "second_face", "sync_confidence", "crf")
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,21 @@ class Settings:
         for name, known in {"fit": FITS, "cuts": CUTS, "identity_of": ("folder", "file")}.items():
             if getattr(self, name) not in known:
                 raise unknown(f"--{option(name)}", getattr(self, name), known)
-        least = {"min_frames": 1, "take_frames": 0, "face_every": 1, "takes_per_shard": 1, "height": 2, "width": 2}
+        least = {
+            "min_frames": 1,
+            "take_frames": 0,
+            "face_every": 1,
+            "takes_per_shard": 1,
+            "height": 2,
+            "width": 2,
+            "sync_offset": 0,
+        }
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise UsageError(f"--{option(name)} is {getattr(self, name)}; it must be at least {smallest}")
+        for name in FLOATS:
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(f"--{option(name)} is {getattr(self, name)}; it must be a finite number")
         self._check_numbers()
 
     def _check_numbers(self) -> None:

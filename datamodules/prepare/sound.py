@@ -8,8 +8,8 @@ import av
 import numpy as np
 
 from datamodules.prepare.verdict import Dropped
-from datamodules.sound_track import aligned
-from datamodules.video_fault import VideoFault
+from datamodules.video.sound_track import aligned
+from datamodules.video.video_fault import VideoFault
 
 
 def read_vocals(file: Path, samples: int) -> np.ndarray:

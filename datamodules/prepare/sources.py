@@ -18,7 +18,6 @@ from datamodules.prepare.listed import Listed, read_list
 from hallo3_lightning.errors import UsageError
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-LAYOUTS = ("folder", "hallo3")
 VOCALS = "vocals"
 LONGEST_CAPTION = 1 << 16
 """Bytes: more is no caption."""
@@ -36,12 +35,14 @@ class Source:
     """Who is seen. Takes of one identity are never in both splits."""
     vocals: Path | None = None
     """A wav file that replaces the sound of the video."""
+    faces: str = ""
+    """Changes with what a file tells of its faces; see FaceFinder.told_of."""
 
     @property
     def state(self) -> str:
         """Changes when a file or what is said of it does; files by their size and time of change."""
         files = [_size_and_time(path) for path in (self.path, self.vocals)]
-        said = json.dumps([self.name, self.caption, self.identity, files])
+        said = json.dumps([self.name, self.caption, self.identity, files, self.faces])
         return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 

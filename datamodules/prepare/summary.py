@@ -26,6 +26,7 @@ class Summary:
 
     @property
     def kept(self) -> int:
+        """Takes."""
         return sum(verdict.kept for verdict in self.verdicts)
 
     @property

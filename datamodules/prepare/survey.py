@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.prepare.cuts import cuts, signature
-from datamodules.prepare.faces import Face, FaceFinder
+from datamodules.prepare.face import Face, FaceFinder
 from datamodules.prepare.frames import in_turn
 from datamodules.prepare.framing import Box
 from datamodules.prepare.settings import Settings
 from datamodules.prepare.takes import Take
 from datamodules.prepare.verdict import Dropped
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ REASONS = {
     "no audio": "no sound track",
     "silent": "the sound is below the least loudness",
     "no face": "too few of its frames show a face",
+    "no identity": "its face has no embedding, where those of other takes have one",
     "several faces": "too many of its frames show a second large face",
     "lip-sync offset": "lips and sound do not belong together, or not at the same time",
 }
@@ -41,6 +42,7 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
+        """Whether it is in a shard."""
         return self.verdict == KEPT
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from datamodules.claim import write_json
 from datamodules.prepare.judge import Judged
 from datamodules.prepare.sources import Source
 from datamodules.prepare.verdict import Verdict
@@ -31,9 +32,9 @@ class Work:
         """What was made of a video; None if it is not done, or was when it was another."""
         try:
             done = json.loads(self._json(source).read_text())
-        except (FileNotFoundError, ValueError):  # not there, or not whole
+            return [Verdict(**verdict) for verdict in done["verdicts"]] if done["state"] == source.state else None
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # not there, or not whole
             return None
-        return [Verdict(**verdict) for verdict in done["verdicts"]] if done["state"] == source.state else None
 
     def was_done(self, source: Source) -> bool:
         """Whether there is a result, of this state of the video or of another."""
@@ -54,6 +55,8 @@ class Work:
         fresh = tar.with_name(f"{tar.stem}-{os.getpid()}.tar")
         write_shard(fresh, self._noted(judged, verdicts))
         if any(verdict.kept for verdict in verdicts):
+            with fresh.open("rb") as whole:
+                os.fsync(whole.fileno())  # the json below says that it is there, also after a power failure
             fresh.replace(tar)
         else:
             fresh.unlink()
@@ -107,10 +110,3 @@ class Work:
 
 def _hash(name: str) -> str:
     return hashlib.blake2b(os.fsencode(name), digest_size=10).hexdigest()
-
-
-def write_json(file: Path, content: object) -> None:
-    """The file appears under its name only when it is whole."""
-    partial = file.with_name(f"{file.stem}-{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(file)

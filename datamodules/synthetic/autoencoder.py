@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from einops import rearrange
 from safetensors import SafetensorError
@@ -68,14 +70,18 @@ def fit_autoencoder(dataset: Path, patch: int = 4, channels: int = 16, takes: in
             "it anew"
         )
     index = open_index(dataset / "train")
-    clips = [signed(_frames(index.read(i).video)) for i in range(min(takes, len(index)))]
-    fitted = PatchAutoencoder.fit(clips, patch, channels)
+    write_autoencoder(folder, [index.read(i).video[:] for i in range(min(takes, len(index)))], patch, channels)
+    return folder
+
+
+def write_autoencoder(folder: Path, videos: Sequence[np.ndarray], patch: int, channels: int) -> None:
+    """Fit the patch transform to videos [F, H, W, 3] uint8, and write it; patch: pixels a side."""
+    fitted = PatchAutoencoder.fit([signed(_frames(video)) for video in videos], patch, channels)
     try:
         fitted.save(folder)
     except SafetensorError as error:  # what safetensors makes of an OSError
         raise UsageError(f"cannot write {folder}: {error}; make room there or choose another folder") from error
-    return folder
 
 
-def _frames(video: object) -> torch.Tensor:
+def _frames(video: np.ndarray) -> torch.Tensor:
     return rearrange(torch.tensor(video), "f h w c -> f c h w")

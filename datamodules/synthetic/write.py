@@ -1,20 +1,15 @@
 """synthesize: a data set of procedural talking heads, written as shards by several processes, resumable at any kill."""
 
-import fcntl
-import json
 import math
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from datamodules.claim import claim_data_set, finish_data_set, make_folder
+from datamodules.processes import alone, cores, spread
 from hallo3_lightning.errors import UsageError
 
 RECIPE = 1
@@ -23,8 +18,6 @@ RECIPE = 1
 TAKES_PER_SHARD = 50
 HELD_OUT_FROM = 1_000_000
 """First take number of the held-out split: its identities stay the same however many takes there are to train on."""
-
-MANIFEST = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -98,19 +91,19 @@ def synthesize(
     """
     out = Path(out)
     arguments = checked(takes, held_out, frames, size, seed, yaw_max, workers)
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
-        _claim(out, arguments)
+    make_folder(out)
+    with alone(out, "synthesizing", wait=True):
+        claim_data_set(out, asdict(arguments), out.glob("*/*.tar"), _option)
         shards = [*_shards(out, "train", 0, takes), *_shards(out, "held_out", HELD_OUT_FROM, held_out)]
         missing = [shard for shard in shards if not shard.path.exists()]
         if missing:
-            _write_all(missing, arguments, min(workers or len(os.sched_getaffinity(0)), len(missing)))
+            _write_all(missing, arguments, min(workers or cores(), len(missing)))
         _finish(out, arguments)
     return out
 
 
 def _shards(out: Path, split: str, start: int, takes: int) -> Iterator[_Shard]:
-    (out / split).mkdir(exist_ok=True)
+    make_folder(out / split)
     for number in range(math.ceil(takes / TAKES_PER_SHARD)):
         first = start + number * TAKES_PER_SHARD
         last = min(first + TAKES_PER_SHARD, start + takes)
@@ -122,19 +115,8 @@ def _write_all(shards: list[_Shard], arguments: Arguments, workers: int) -> None
     with Progress(*columns) as progress:
         takes = sum(shard.last - shard.first for shard in shards)
         task = progress.add_task("rendering takes", total=takes)
-        for shard in _written(shards, arguments, workers):
+        for shard in spread(partial(_write, arguments=arguments), shards, workers):
             progress.advance(task, shard.last - shard.first)
-
-
-def _written(shards: list[_Shard], arguments: Arguments, workers: int) -> Iterator[_Shard]:
-    """Write the shards, and yield each when it is there."""
-    if workers == 1:
-        yield from (_write(shard, arguments) for shard in shards)
-        return
-    # spawned: a forked child would inherit locks that threads of this process hold at that moment
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
-        yield from pool.map(_write, shards, [arguments] * len(shards))
 
 
 def _write(shard: _Shard, arguments: Arguments) -> _Shard:
@@ -152,57 +134,9 @@ def _write(shard: _Shard, arguments: Arguments) -> _Shard:
     return shard
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """A second process that writes the same folder waits here; the lock goes with the process that holds it."""
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _claim(out: Path, arguments: Arguments) -> None:
-    """Write down what the folder is made with, or check it against what it was made with."""
-    manifest = out / MANIFEST
-    if not manifest.exists():
-        if any(out.glob("*/*.tar")):
-            raise UsageError(f"{out} holds shards that synthesize did not make; choose an empty folder")
-        _save(manifest, {"arguments": asdict(arguments), "fingerprint": None})
-        return
-    made_with = json.loads(manifest.read_text())["arguments"]
-    wanted = asdict(arguments)
-    differing = [
-        f"{_option(name)} {made_with.get(name)} there, {wanted.get(name)} asked for"
-        for name in sorted(made_with.keys() | wanted.keys())
-        if made_with.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise UsageError(
-            f"{out} was made with other arguments ({'; '.join(differing)}); "
-            "choose another folder, or remove this one to make it anew"
-        )
-
-
 def _finish(out: Path, arguments: Arguments) -> None:
     """Index both splits, and write down the fingerprint of all their bytes."""
     from datamodules.index import open_index
 
     digests = [open_index(out / split).digest for split in ("train", "held_out")]
-    _save(out / MANIFEST, {"arguments": asdict(arguments), "fingerprint": "-".join(digests)})
-
-
-def _save(manifest: Path, content: Mapping[str, Any]) -> None:
-    partial = manifest.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(manifest)
+    finish_data_set(out, asdict(arguments), digests)

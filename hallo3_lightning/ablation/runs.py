@@ -138,7 +138,11 @@ class RunFolder:
         with (self.path / ".lock").open("w") as file:
             if not _locks(file, LOCK_PATIENCE_S):
                 raise UsageError(f"{self.path} is being run by another process; wait for it or stop it")
-            yield
+            _held.add(file)
+            try:
+                yield
+            finally:
+                _held.discard(file)
 
     def is_locked(self) -> bool:
         path = self.path / ".lock"
@@ -219,8 +223,12 @@ def fingerprint(config: Mapping[str, Any]) -> str:
 
 def _bytes_of(shards: str) -> str:
     """The fingerprint of shards that say theirs, else their place."""
-    described = _read_json(Path(shards) / "dataset.json")
-    return shards if described is None else described["fingerprint"]
+    try:
+        described: Any = _read_json(Path(shards) / "dataset.json")
+    except ValueError:  # another's file
+        return shards
+    says = described.get("fingerprint") if isinstance(described, dict) else None
+    return says if isinstance(says, str) else shards
 
 
 def named(config: Mapping[str, Any], root: str | Path | None = None, name: str | None = None) -> RunFolder:
@@ -252,6 +260,20 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
+
+
+_held: set[IO[str]] = set()
+"""The locks of this process: it alone holds them."""
+
+
+def _let_go() -> None:
+    """A process that was forked, such as one that reads data, must not keep a lock when its parent is killed."""
+    for file in _held:
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _locks(file: IO[str], patience_s: float) -> bool:

@@ -11,7 +11,8 @@ SPLITS = ("train", "held_out")
 
 def places_of(given: str) -> Iterator[Path | str]:
     """The folder or URL itself, or the splits in it."""
-    from datamodules.stores import checked_url, is_url
+    from datamodules.remote_store import checked_url
+    from datamodules.stores import is_url
 
     if is_url(given):
         yield checked_url(given)

@@ -78,6 +78,7 @@ def run(
 ) -> int:
     from rich.console import Console
 
+    from datamodules.prepare.faces_file import FacesFile
     from datamodules.prepare.judge import Judge
     from datamodules.prepare.prepare import prepare
     from datamodules.prepare.settings import Settings
@@ -102,6 +103,8 @@ def run(
     settings.check()
     sources = find_sources(videos, captions, layout, settings.identity_of)
     settings.split.check(source.identity for source in sources)
+    if isinstance(finder, FacesFile):
+        finder.check_videos([source.name for source in sources])
     summary = prepare(sources, out, Judge(settings, finder, lips), workers=workers, keep_work=keep_work)
     summary.show(Console(), out, drop_limit)
     if summary.dropped_share > drop_limit:

@@ -197,6 +197,15 @@ def test_shards_count_by_what_they_hold_and_not_by_where_they_lie(tmp_path):
     assert of_a_mixture("here") != mixed
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": null}'])
+def test_shards_that_do_not_say_what_they_hold_count_by_where_they_lie(tmp_path, text):
+    at = {place: BASE | {"data": BASE["data"] | {"shards": str(tmp_path / place)}} for place in ("here", "there")}
+    (tmp_path / "here").mkdir()
+    before = fingerprint(at["here"])
+    (tmp_path / "here/dataset.json").write_text(text)
+    assert fingerprint(at["here"]) == before != fingerprint(at["there"])
+
+
 def test_an_ancestor_counts_by_what_is_in_its_files(tmp_path):
     def audio_after(text: str, name: str) -> str:
         (tmp_path / name).write_text(text)

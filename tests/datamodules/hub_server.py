@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
     os.environ |= {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
     from datamodules.index import open_index
-    from datamodules.stores import FsspecStore
+    from datamodules.remote_store import FsspecStore
 
     index = open_index("hf://datasets/u/d/one", cache=folder / "cache")
     local = open_index(folder / "one")

@@ -27,7 +27,7 @@ from datamodules.shards import encode, write_members, write_shard
 from datamodules.synthetic.autoencoder import fit_autoencoder
 from datamodules.synthetic.take import make_take
 from datamodules.talking_head import TalkingHead
-from datamodules.video_file import Mp4, write_mp4
+from datamodules.video.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders
@@ -300,9 +300,9 @@ def test_what_is_no_cache_is_refused(heads, made, tmp_path):
 
 
 def test_a_folder_made_otherwise_is_refused(heads, made, wanted):
-    with pytest.raises(UsageError, match=r"was computed otherwise \(clips 8 there, 3 now\)"):
+    with pytest.raises(UsageError, match=r"was made with other arguments \(clips 8 there, 3 asked for\)"):
         compute(str(heads), made, replace(wanted, clips=3), workers=1)
-    with pytest.raises(UsageError, match=r"dtype float32 there, float16 now"):
+    with pytest.raises(UsageError, match=r"dtype float32 there, float16 asked for"):
         compute(str(heads), made, replace(wanted, dtype="float16"), workers=1)
 
 
@@ -322,7 +322,7 @@ def test_wrong_arguments_are_one_sentence(heads, wanted, tmp_path, changes, mess
 
 def test_shards_are_never_written_over(heads, wanted, tmp_path):
     shutil.copytree(heads, tmp_path / "copy")
-    with pytest.raises(UsageError, match="holds shards that are no cache"):
+    with pytest.raises(UsageError, match="none of ours; choose an empty folder"):
         compute(str(heads), tmp_path / "copy", wanted, workers=1)
     with pytest.raises(UsageError, match=r"neither train/\*\.tar nor held_out/\*\.tar"):
         compute(str(tmp_path), tmp_path / "none", wanted, workers=1)

@@ -16,9 +16,9 @@ import pytest
 import soundfile
 from tars import SMALLEST, entry, sample, write_tar
 
-from datamodules.index import INDEX_FILE, build_index, open_index
+from datamodules.index import INDEX_FILE, build_index, open_index, saved_index
 from datamodules.scan import scan
-from datamodules.shards import BadSample, encode
+from datamodules.shards import BadSample, encode, write_shard
 from datamodules.stores import LocalStore
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.cli import main
@@ -278,8 +278,58 @@ def test_what_is_no_file_is_no_shard(tmp_path):
     write_tar(tmp_path / "a.tar", sample("x"))
     os.mkfifo(tmp_path / "pipe.tar")
     (tmp_path / "folder.tar").mkdir()
-    (tmp_path / "gone.tar").symlink_to(tmp_path / "nowhere")
     assert open_index(tmp_path).shards == ("a.tar",)
+
+
+def test_link_to_nothing_is_named(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_tar(tmp_path / f"{name}.tar", sample(name))
+    (tmp_path / "b.tar").rename(tmp_path / "elsewhere")
+    (tmp_path / "b.tar").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c.tar").symlink_to(tmp_path / "c.tar")
+    index = open_index(tmp_path)
+    assert len(index) == 1
+    assert [(problem.shard, problem.reason) for problem in index.problems] == [
+        (name, "a link to nothing; mend the link or remove it") for name in ("b.tar", "c.tar")
+    ]
+    assert saved_index(tmp_path) is not None
+    assert main(["index", str(tmp_path)]) == 1
+    assert "a link to nothing" in capsys.readouterr().out
+    (tmp_path / "nowhere").hardlink_to(tmp_path / "elsewhere")
+    assert len(open_index(tmp_path)) == 2
+    (tmp_path / "nowhere").unlink()
+    assert len(open_index(tmp_path)) == 1
+
+
+def test_verifying_knows_signals_that_lie_alone(tmp_path, takes):
+    made = {"text_embeddings.npy": npy(np.zeros((2, 3), np.float32))}
+    write_tar(tmp_path / "a.tar", sample("x", made), sample("y", {"text_embeddings.npy": b"\x93NUMPY"}))
+    index = build_index(tmp_path, verify=True)
+    assert [(problem.key, problem.reason) for problem in index.problems] == [
+        ("y", "undecodable member: text_embeddings.npy")
+    ]
+    assert len(index) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verifying_names_what_would_not_make_batches(tmp_path, takes, workers):
+    """The commonest form is that of the data set; faults of one sample and misfits are both left out."""
+    small = make_take(3, 5, frames=5, size=14)
+    faceless = replace(takes[2], key="faceless", face_embedding=None)
+    boxed = replace(takes[2], key="boxed", facts={**takes[2].facts, "face_box": [1.5, 2.5, 3.5, 4.5]})
+    huge = replace(takes[2], key="huge", face_embedding=np.full(24, 1e300))
+    write_shard(tmp_path / "a.tar", [replace(small, key="small"), faceless])
+    write_shard(tmp_path / "b.tar", [*takes[:2], boxed, huge])
+    write_shard(tmp_path / "c.tar", takes[:2])
+    index = build_index(tmp_path, verify=True, workers=workers)
+    assert {problem.key: problem.reason for problem in index.problems} == {
+        "boxed": "wrong fact: json",
+        "huge": "non-finite face_embedding: face_embedding",
+        "small": "other size: is of 14 x 14 pixels, others are of 16 x 16",
+        "faceless": "missing field: lacks face_embedding, which others of its data set have",
+    }
+    assert index.samples_per_shard.tolist() == [0, 2, 2]
+    assert [index.read(number).caption for number in range(4)] == [take.caption for take in takes[:2]] * 2
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -31,6 +31,7 @@ from datamodules.index_file import (
 )
 from datamodules.scan import Problem
 from datamodules.shards import BadSample, encode, write_shard
+from datamodules.stamps import STAMPS_FILE
 from datamodules.stores import LocalStore
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.cli import main
@@ -136,6 +137,46 @@ def test_shard_that_was_only_touched_keeps_the_index(tmp_path, samples):
     later(tmp_path / "a.tar")
     open_index(tmp_path)
     assert (tmp_path / INDEX_FILE).stat().st_mtime_ns == saved_ns
+
+
+def exchanged(path, samples):
+    """Another shard of the same size moved there with a time before its own, as by cp -p, rsync -t or tar x."""
+    size = path.stat().st_size
+    write_shard(path, samples)
+    assert path.stat().st_size == size
+    os.utime(path, ns=(7, 7))
+
+
+def test_older_shard_of_the_same_size_is_noticed(tmp_path, samples):
+    write_shard(tmp_path / "a.tar", samples[:1])
+    before = open_index(tmp_path)
+    other = make_take(4, 0, frames=5, size=16)
+    exchanged(tmp_path / "a.tar", [other])
+    after = open_index(tmp_path)
+    assert after.digest != before.digest
+    np.testing.assert_array_equal(after.read(0).video, other.video)
+
+
+def test_shard_that_was_only_touched_is_read_once_more(tmp_path, samples, monkeypatch):
+    write_shard(tmp_path / "a.tar", samples)
+    before = open_index(tmp_path).digest
+    os.utime(tmp_path / "a.tar", ns=(7, 7))
+    assert open_index(tmp_path).digest == before
+    monkeypatch.delattr(LocalStore, "read")
+    assert open_index(tmp_path).digest == before
+
+
+@pytest.mark.parametrize("stamps", [None, "", "[]", '{"digest": 1, "shards": {}}', '{"shards": 3}'])
+def test_without_a_note_of_times_only_newer_shards_are_read_again(tmp_path, samples, monkeypatch, stamps):
+    write_shard(tmp_path / "a.tar", samples)
+    before = open_index(tmp_path).digest
+    (tmp_path / STAMPS_FILE).unlink() if stamps is None else (tmp_path / STAMPS_FILE).write_text(stamps)
+    monkeypatch.delattr(LocalStore, "read")
+    assert open_index(tmp_path).digest == before
+    later(tmp_path / "a.tar")
+    (tmp_path / STAMPS_FILE).unlink()
+    with pytest.raises(AttributeError, match="read"):
+        open_index(tmp_path)
 
 
 def test_opening_reads_no_shard(tmp_path, monkeypatch):

@@ -54,7 +54,7 @@ def short(take: Sample) -> Sample:
 
 
 def small(take: Sample) -> Sample:
-    return replace(take, facts={**take.facts, "height": 14}, video=take.video[:, :14])
+    return replace(take, facts={**take.facts, "height": 14, "face_box": [2, 3, 9, 14]}, video=take.video[:, :14])
 
 
 def without_face(take: Sample) -> Sample:
@@ -73,6 +73,10 @@ def not_finite(take: Sample) -> Sample:
     return replace(take, face_embedding=np.full_like(take.face_embedding, np.inf))
 
 
+def with_a_wider_face(take: Sample) -> Sample:
+    return replace(take, face_embedding=np.ones(len(take.face_embedding) + 1, np.float32))
+
+
 def of_another_rate(take: Sample) -> Sample:
     return replace(take, facts={**take.facts, "fps": 24})
 
@@ -84,6 +88,7 @@ HARMS = {
     without_box: ("missing field", "lacks face_box"),
     without_sound: ("missing field", "lacks waveform"),
     not_finite: ("non-finite face_embedding", "face_embedding holds numbers that are not finite"),
+    with_a_wider_face: ("other size", "has face_embedding [25], others of its data set [24]"),
     of_another_rate: ("wrong frame rate", "json says 24 frames a second"),
 }
 
@@ -148,6 +153,22 @@ def test_training_does_not_read_the_truth(takes, tmp_path):
     assert held_out_takes(index, FRAMES).form.members[-1] == "truth.safetensors"
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda truth: {name: track for name, track in truth.items() if name != "yaw"},
+        lambda truth: {**truth, "yaw": np.stack([truth["yaw"]] * 2, axis=1)},
+        lambda truth: {},
+    ],
+)
+def test_truth_of_another_shape_is_noticed(harm, takes, tmp_path):
+    harmed = [replace(take, truth=harm(take.truth)) if n == HARMED else take for n, take in enumerate(takes)]
+    clips = HeldOutClips(held_out_takes(index_of(tmp_path, harmed), FRAMES), TAKES, seed=0)
+    (bad,) = (bad for batch in clips.__getitems__(list(range(TAKES))) for bad in batch.bad)
+    assert bad.reason == "other size"
+    assert "truth." in bad.message
+
+
 def test_held_out_clips_are_counted_once_and_bad_ones_never(takes, tmp_path):
     harmed = [not_finite(take) if number == HARMED else take for number, take in enumerate(takes)]
     clips = HeldOutClips(held_out_takes(index_of(tmp_path, harmed), FRAMES), count=TAKES - 1, seed=0)
@@ -208,6 +229,49 @@ def test_latents_of_other_clips_are_refused(cached, tmp_path):
     (bad,) = clips[position_of(clips, 1)].bad
     assert bad.reason == "other size"
     assert "has latents of 1 frames, a clip of 5 has 2" in bad.message
+
+
+@pytest.mark.parametrize(
+    ("signal", "harm"),
+    [
+        ("text_embeddings", lambda text: text[:3]),
+        ("audio_features", lambda features: features[:, :, :5]),
+        ("latents", lambda latents: {**latents, "latents": latents["latents"][:, :, :2]}),
+    ],
+)
+def test_signals_of_another_shape_are_noticed(signal, harm, cached, tmp_path):
+    wrong = replace(cached[1], **{signal: harm(getattr(cached[1], signal))})
+    clips = training(index_of(tmp_path, [cached[0], wrong, *cached[2:]]))
+    (bad,) = clips[position_of(clips, 1)].bad
+    assert bad.reason == "other size"
+    assert f"has {signal} [" in bad.message
+
+
+def test_mixture_says_what_it_does_not_use(takes, cached, tmp_path, caplog):
+    untold = [replace(take, truth=None) for take in takes]
+    for name, samples in (("bare", untold), ("cached", cached)):
+        (tmp_path / name).mkdir()
+        index_of(tmp_path / name, samples)
+    indexes = [open_index(tmp_path / "bare"), open_index(tmp_path / "cached")]
+    training_takes(indexes, [FRAMES, FRAMES], leading=3)
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 3
+    assert warned[1].startswith(
+        f"latents of {tmp_path}/cached is not used: {tmp_path}/bare of the same mixture has none"
+    )
+    caplog.clear()
+    training_takes([indexes[1]] * 2, [FRAMES, FRAMES], leading=3)
+    assert not caplog.records
+
+
+def test_mixture_of_other_encoders_is_refused(cached, tmp_path):
+    wider = [replace(take, text_embeddings=np.zeros((4, 7), np.float32)) for take in cached]
+    for name, samples in (("narrow", cached), ("wide", wider)):
+        (tmp_path / name).mkdir()
+        index_of(tmp_path / name, samples)
+    indexes = [open_index(tmp_path / "narrow"), open_index(tmp_path / "wide")]
+    with pytest.raises(UsageError, match=r"text_embeddings is \[4, 7\] in .*wide and \[4, 6\] in .*narrow"):
+        training_takes(indexes, [FRAMES, FRAMES], leading=3)
 
 
 @pytest.mark.parametrize("signal", ["latents", "audio_features", "text_embeddings"])

@@ -14,7 +14,7 @@ import torch
 
 from datamodules.shards import DECODERS, BadSample, Sample, decode, encode, write_shard
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import Mp4, write_mp4
+from datamodules.video.video_file import Mp4, write_mp4
 
 
 @pytest.fixture(scope="module")

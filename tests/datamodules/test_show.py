@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from datamodules.index import open_index
 from datamodules.shards import encode, write_shard
 from datamodules.show import contact_sheet, loudness, plots, save, statistics
 from datamodules.synthetic.take import make_take
-from datamodules.write_mp4 import write_mp4
+from datamodules.video.write_mp4 import write_mp4
 from hallo3_lightning.cli import main
 
 
@@ -153,3 +154,16 @@ def test_mistake_is_one_sentence(heads, typed, capsys):
     said = capsys.readouterr().err
     assert MISTAKES[typed].format(heads=heads) in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("far", ["1e400", "NaN", "1" + "0" * 400])
+def test_numbers_that_no_plot_can_hold_are_not_drawn(take, tmp_path, far):
+    odd = {"yaw": np.array([np.inf, np.nan, 0.5, 0, 0]), "aperture": np.zeros((5, 2, 2))}
+    members = encode(replace(take, truth={**take.truth, **odd}))
+    facts = json.dumps({**take.facts, "face_box": [0, 0, 1, "far"]}).replace('"far"', far)
+    write_tar(tmp_path / "a.tar", tiny_sample("odd", {**members, "json": facts.encode()}))
+    found = statistics(open_index(tmp_path), 9)
+    assert (found.seen[0].face, round(found.seen[0].yaw)) == (None, 29)
+    save(plots({"one": found}), tmp_path / "plots.png")
+    assert main(["show", str(tmp_path), "odd"]) == 2
+    save(contact_sheet(replace(take, truth={**take.truth, **odd})), tmp_path / "sheet.png")

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from range_server import serving
 from tars import sample, write_tar
 
-from datamodules import stores
+from datamodules import remote_store
 from datamodules.index import INDEX_FILE, build_index, build_remote_index, open_index
+from datamodules.remote_store import FsspecStore, checked_url
 from datamodules.shard_cache import CachedStore, cached_name
-from datamodules.stores import FsspecStore, LocalStore, Range, Stat, checked_url, coalesced, is_url
+from datamodules.stores import LocalStore, Range, Stat, coalesced, is_url
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
@@ -46,7 +47,7 @@ def server(folder):
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(stores, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(remote_store, "FIRST_PAUSE_S", 0.001)
 
 
 def cut(folder, wanted):
@@ -364,6 +365,18 @@ def test_index_made_over_http_gives_the_same_samples(shards):
         assert remote.digest != local.digest, "of tags, not of bytes"
         (shards / "made.wdx").replace(shards / "one" / INDEX_FILE)
         assert open_index(f"{server.url}/one", cache=shards / "cache").digest == remote.digest
+
+
+@pytest.mark.parametrize("cache_gb", [None, 1.0])
+def test_shard_of_another_tag_than_indexed_is_named(shards, cache_gb):
+    with serving(shards) as server:
+        build_remote_index(f"{server.url}/one", shards / "made.wdx")
+        (shards / "made.wdx").replace(shards / "one" / INDEX_FILE)
+        index = open_index(f"{server.url}/one", cache=shards / "cache", cache_gb=cache_gb)
+        assert index.read_members(0)["video.npy"] == b"one" * 1000
+        (shards / "two" / "b.tar").replace(shards / "one" / "b.tar")
+        with pytest.raises(UsageError, match=r"b\.tar: was written again since it was indexed, by its tag; index the"):
+            index.read_members(4)
 
 
 def test_url_without_shards_says_so(shards):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare.faces import Face
+from datamodules.prepare.face import Face
 from datamodules.prepare.sources import Source, find_sources
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 from hallo3_lightning.geometry import audio_samples
 
 FRAMES, SIDE = 26, 32
@@ -81,6 +81,10 @@ class Deadly:
 
     video: str
     fingerprint: str = "deadly"
+    knows_identities: bool = False
+
+    def told_of(self, video: str) -> str:
+        return ""
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         if video == self.video:

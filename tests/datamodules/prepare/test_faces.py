@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.prepare.faces import Face, finder
+from datamodules.prepare.face import Face
+from datamodules.prepare.faces import finder
 from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD
 from hallo3_lightning.errors import UsageError
 from tests.backbones.graphs import LANDMARKS as SEEN
@@ -52,11 +53,39 @@ def test_the_largest_face_comes_first_with_all_that_is_known(tmp_path):
     assert faces.embedding(NOTHING, second) is None
 
 
-def test_the_fingerprint_is_of_the_content(tmp_path):
-    line = {"video": "v.mp4", "faces": []}
-    first = finder(faces_file=told(tmp_path, line)).fingerprint
-    assert finder(faces_file=told(tmp_path, line)).fingerprint == first
-    assert finder(faces_file=told(tmp_path, {**line, "frame": 1})).fingerprint != first
+def test_what_is_told_of_a_video_is_that_of_its_lines_alone(tmp_path):
+    line, later, other = (
+        {"video": "v.mp4", "faces": []},
+        {"video": "v.mp4", "frame": 4, "faces": []},
+        {"video": "w.mp4"},
+    )
+    first = finder(faces_file=told(tmp_path, line, later))
+    before = first.told_of("v.mp4")
+    assert first.told_of("w.mp4") == ""
+    more = finder(faces_file=told(tmp_path, {**other, "faces": [{"box": [1, 2, 3, 4]}]}, later, line))
+    assert more.told_of("v.mp4") == before
+    assert more.told_of("w.mp4") not in (before, "")
+    assert more.fingerprint == first.fingerprint
+    assert finder(faces_file=told(tmp_path, line, {**later, "frame": 5})).told_of("v.mp4") != before
+    assert finder(faces_file=told(tmp_path, line)).told_of("v.mp4") != before
+
+
+def test_a_file_with_embeddings_is_another_than_one_without(tmp_path):
+    plain = {"video": "v.mp4", "faces": [{"box": [1, 2, 3, 4]}]}
+    known = {"video": "w.mp4", "faces": [{"box": [1, 2, 3, 4], "embedding": [1]}]}
+    without = finder(faces_file=told(tmp_path, plain))
+    assert (without.knows_identities, without.fingerprint) == (False, "faces.jsonl without embeddings")
+    both = finder(faces_file=told(tmp_path, plain, known))
+    assert (both.knows_identities, both.fingerprint) == (True, "faces.jsonl with embeddings")
+
+
+def test_a_file_that_tells_of_none_of_the_videos_says_so(tmp_path):
+    with pytest.raises(UsageError, match=r"it is empty; .* such as a/1.mp4"):
+        finder(faces_file=told(tmp_path)).check_videos(["a/1.mp4"])
+    faces = finder(faces_file=told(tmp_path, {"video": "1.mp4", "faces": []}))
+    with pytest.raises(UsageError, match=r"names others, such as 1.mp4; .* such as a/1.mp4"):
+        faces.check_videos(["a/1.mp4"])
+    faces.check_videos(["a/1.mp4", "1.mp4"])
 
 
 @pytest.mark.parametrize(
@@ -66,6 +95,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
         ("[1]", "line 2: expected"),
         ({"faces": []}, "line 2: expected"),
         ({"video": "v", "frame": -1, "faces": []}, "line 2: expected"),
+        ({"video": "v", "frame": True, "faces": []}, "line 2: expected"),
         ({"video": "v", "faces": [[1, 2, 3, 4]]}, "line 2: a face is an object"),
         ({"video": "v", "faces": [{"box": [1, 2, 3]}]}, "box must be 4 finite"),
         ({"video": "v", "faces": [{"box": [1, 2, 3, "x"]}]}, "box must be 4 finite"),
@@ -73,6 +103,13 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
         ({"video": "v", "faces": [{"box": [1, 2, 3, float("nan")]}]}, "box must be 4 finite"),
         ({"video": "v", "faces": [{"box": [1, 2, 3, 4], "landmarks": [[1, 2]]}]}, "landmarks must be 5 x 2"),
         ({"video": "v", "faces": [{"box": [1, 2, 3, 4], "embedding": []}]}, "embedding must be n finite"),
+        (
+            {
+                "video": "v",
+                "faces": [{"box": [1, 2, 3, 4], "embedding": [1, 2]}, {"box": [1, 2, 3, 4], "embedding": [1]}],
+            },
+            "line 2: an embedding of 1 numbers, in line 2 one of 2",
+        ),
         ({"video": "first", "faces": []}, "line 2: a second line for frame 0 of first"),
     ],
 )

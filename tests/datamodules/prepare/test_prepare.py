@@ -21,10 +21,10 @@ from datamodules.prepare.sources import find_sources
 from datamodules.prepare.splits import Split
 from datamodules.shards import Sample
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import Mp4, write_mp4
+from datamodules.video.video_file import Mp4, write_mp4
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import audio_samples
-from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, take, write
+from tests.datamodules.prepare.conftest import EMBEDDING, FRAMES, SIDE, Deadly, face, take, write
 
 SMALL = Settings(
     height=16,
@@ -190,6 +190,60 @@ def test_a_folder_with_other_shards_is_left_alone(videos, sources, tmp_path):
         prepare(sources, tmp_path, judge(videos), workers=0)
 
 
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["videos", "videos/train", "."])
+def test_a_folder_that_holds_the_videos_is_left_alone(tmp_path, out):
+    write(tmp_path / "videos/train/a.mp4", *take(1))
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match="holds videos, in .*train; choose a folder to write"):
+        prepare(find_sources(tmp_path / "videos", None, "folder"), tmp_path / out, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["train/notes.txt", "held_out/sub/thesis.txt", "train/train-00000.tar", "verdicts.jsonl", ".work/x-y.tar", "train"],
+)
+def test_a_new_folder_with_other_files_is_left_alone(sources, tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    with pytest.raises(UsageError, match="choose an empty folder"):
+        prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == {place: b"mine", ".lock": b""}
+
+
+@pytest.mark.parametrize("place", ["train/notes.txt", "held_out/sub/thesis.txt", "train/train-00099.tar"])
+def test_a_file_that_came_later_is_never_removed(sources, tmp_path, place):
+    """Other videos make another plan, by which what was written before goes."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/.hidden").write_text("mine")
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match=f"{place.partition('.')[0].split('/')[1]}.* move it out of"):
+        prepare(sources[:2], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    assert all_files(tmp_path) == before
+    (tmp_path / place).unlink()
+    for path in tmp_path.glob("held_out/sub"):
+        path.rmdir()
+    prepare(sources[:2], tmp_path, Judge(SMALL), workers=0, keep_work=True)
+    assert len(open_index(tmp_path / "train")) == 2
+    assert (tmp_path / "train/.hidden").read_text() == "mine"
+
+
+def test_with_fewer_takes_the_shards_of_before_go(videos, sources, made, tmp_path):
+    prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
+    prepare(sources[:3], tmp_path, judge(videos), workers=0, keep_work=True)
+    names = sorted(path.name for split in ("train", "held_out") for path in (tmp_path / split).glob("[!.]*"))
+    assert names == ["held_out-00000.tar", "index.wdx", "index.wdx", "train-00000.tar"]
+    prepare(sources, tmp_path, judge(videos), workers=0, keep_work=True)
+    assert contents(tmp_path) == contents(made)
+
+
 def test_two_processes_do_not_write_one_folder(videos, sources, tmp_path):
     from datamodules.processes import alone
 
@@ -215,6 +269,72 @@ def test_what_changed_is_done_again_and_what_came_is_added(tmp_path, capsys):
     prepare(find_sources(folder, None, "folder"), fresh, rule, workers=0)
     assert contents(fresh) == contents(out)
     assert samples(out)["c.mp4 0"].caption == "another caption"
+
+
+def test_a_face_without_the_embedding_that_others_have_is_dropped(sources, tmp_path):
+    lines = [{"video": source.name, "faces": [face(8, 4, 20, 22)]} for source in sources[:2]]
+    del lines[1]["faces"][0]["embedding"]
+    (tmp_path / "faces.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = [next(judge(tmp_path).judge(source))[0].verdict for source in sources[:2]]
+    assert found == ["kept", "no identity"]
+
+
+def test_lines_of_faces_are_added_with_the_videos(tmp_path, capsys):
+    """Videos whose lines stayed are not looked at again; those whose lines changed are."""
+    folder, out, told = tmp_path / "videos", tmp_path / "out", {}
+
+    def prepared(place: Path) -> dict[Path, int]:
+        text = "".join(
+            json.dumps({"video": name, "faces": [face(*told[name]) | {"embedding": [1.0]}]}) + "\n" for name in told
+        )
+        (folder / "faces.jsonl").write_text(text)
+        prepare(find_sources(folder, None, "folder"), place, judge(folder, split=named), workers=0, keep_work=True)
+        return {path: path.stat().st_mtime_ns for path in (place / ".work").glob("*.tar")}
+
+    named = Split(named=("c",))
+    for name in ("a.mp4", "c.mp4"):
+        write(folder / name, *take(1))
+        told[name] = (8, 4, 20, 22)
+    before = prepared(out)
+    write(folder / "b.mp4", *take(2))
+    told["b.mp4"] = (8, 4, 24, 22)
+    more = prepared(out)
+    assert "changed" not in capsys.readouterr().out
+    assert len(more) == 3
+    assert more | before == more
+    told["c.mp4"] = (9, 4, 20, 22)
+    last = prepared(out)
+    assert "1 videos, or what is said of them, changed" in capsys.readouterr().out
+    assert len(set(last.items()) & set(more.items())) == 2
+    prepared(tmp_path / "fresh")
+    assert contents(tmp_path / "fresh") == contents(out)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (".work/plan.json", "", r"train-00000.tar is none of the files that .work/plan.json remembers"),
+        ("dataset.json", "[]", "dataset.json does not say what this folder was made with"),
+        ("dataset.json", "", "dataset.json does not say what this folder was made with"),
+    ],
+)
+def test_a_damaged_note_is_one_sentence(sources, tmp_path, file, text, message):
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    (tmp_path / file).write_text(text)
+    before = all_files(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        prepare(sources[:2], tmp_path, Judge(SMALL), workers=0)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"state": 1}'])
+def test_a_damaged_result_is_made_again(sources, tmp_path, text):
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    before = contents(tmp_path)
+    (result,) = (path for path in tmp_path.glob(".work/*.json") if path.name != "plan.json")
+    result.write_text(text)
+    prepare(sources[:1], tmp_path, Judge(SMALL), workers=0)
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,23 @@ def test_an_empty_mask_is_no_face_and_a_missing_identity_is_none(faces):
     assert [face.embedding for face in faces.faces(FRAME, "0003.mp4", 0)] == [None]
 
 
-def test_the_fingerprint_is_that_of_the_bytes(faces):
-    before = faces.fingerprint
-    assert PublishedFaces(faces.folder).fingerprint == before
+def test_what_is_told_of_a_video_is_that_of_the_bytes_of_its_files(faces):
+    before = faces.told_of("0001.mp4")
+    assert faces.told_of("0002.mp4") == ""
+    torch.save(IDENTITY + 1, faces.folder / "face_emb/0002.pt")
+    assert faces.told_of("0002.mp4") != ""
+    assert PublishedFaces(faces.folder).told_of("0001.mp4") == before
     torch.save(IDENTITY + 1, faces.folder / "face_emb/0001.pt")
-    assert PublishedFaces(faces.folder).fingerprint != before
+    assert faces.told_of("0001.mp4") != before
+
+
+def test_identities_of_two_sizes_are_refused(faces):
+    (faces.folder / "face_emb/0000.pt").write_text("damaged")
+    torch.save(IDENTITY + 1, faces.folder / "face_emb/0002.pt")
+    faces.check()
+    torch.save(IDENTITY[:2], faces.folder / "face_emb/0003.pt")
+    with pytest.raises(UsageError, match=r"several sizes \(3 in 0001.pt, 2 in 0003.pt\)"):
+        faces.check()
 
 
 class Payload:

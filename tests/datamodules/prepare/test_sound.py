@@ -7,7 +7,7 @@ import soundfile
 
 from datamodules.prepare.sound import loudness_dbfs, read_vocals
 from datamodules.prepare.verdict import Dropped
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 
 
 def tone(rate_hz: int, duration_s: float, amplitude: float = 0.5) -> np.ndarray:

@@ -64,6 +64,11 @@ def test_a_list_cannot_lead_out_of_the_folder(tmp_path, name):
     [
         ("name,text\na,b\n", "expected the columns video,caption and perhaps identity, got name, text"),
         ("video,caption\na.mp4,x\na.mp4,y\n", "line 3: a.mp4 is listed a second time"),
+        ("video,caption\na.mp4,x\nb.mp4,y,extra,more\n", "line 3: not the 2 columns that the first line names"),
+        ("video,caption\na.mp4\n", "line 2: not the 2 columns"),
+        ('video,caption\na.mp4,"x\nb.mp4,y\nc.mp4,z\n', "not a csv in UTF-8 .*; a quote may be open"),
+        ('video,caption\na.mp4,"x\nb.mp4,"y"\n', "not a csv in UTF-8 .*; a quote may be open"),
+        ("video,caption,caption\na.mp4,x,y\n", "got video, caption, caption"),
         ("", "expected the columns video,caption and perhaps identity, got none"),
     ],
 )

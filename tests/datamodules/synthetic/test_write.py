@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.index import INDEX_FILE, open_index
+from datamodules.index import open_index
 from datamodules.synthetic import write
 from datamodules.synthetic.write import synthesize
 from hallo3_lightning.errors import UsageError
@@ -32,8 +32,8 @@ def test_both_splits_are_written_with_index_and_manifest(tmp_path):
     assert names == ["dataset.json", "held_out/held_out-00000.tar", *(f"train/train-0000{n}.tar" for n in range(3))]
     splits = {split: open_index(out / split) for split in ("train", "held_out")}
     assert {split: len(index) for split, index in splits.items()} == {"train": 10, "held_out": 3}
-    assert all((out / split / INDEX_FILE).exists() for split in splits)
-    identities = {split: {index.key(n) for n in range(len(index))} for split, index in splits.items()}
+    assert all((out / split / "index.wdx").exists() for split in splits)
+    identities = {split: {index.key(number) for number in range(len(index))} for split, index in splits.items()}
     assert not identities["train"] & identities["held_out"]
     manifest = json.loads((out / "dataset.json").read_text())
     assert manifest["fingerprint"] == "-".join(index.digest for index in splits.values())

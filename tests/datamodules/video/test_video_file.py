@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.frame_grid import Stamp, frame_grid
-from datamodules.video_file import Mp4, VideoFile, write_mp4
+from datamodules.video.frame_grid import Stamp, frame_grid
+from datamodules.video.video_file import Mp4, VideoFile, write_mp4
 from hallo3_lightning.errors import UsageError
 from tests.datamodules.numbered_videos import (
     COUNT,

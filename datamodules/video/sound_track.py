@@ -7,7 +7,7 @@ import av
 import numpy as np
 from einops import rearrange
 
-from datamodules.video_fault import VideoFault
+from datamodules.video.video_fault import VideoFault
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ
 
 TOLERANCE_S = Fraction(1, 20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.bad_sample import BadSample
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from tests.datamodules.numbered_videos import (
     COUNT,

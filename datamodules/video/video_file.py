@@ -12,12 +12,12 @@ import numpy as np
 from av.container import InputContainer
 
 from datamodules.bad_sample import BadSample
-from datamodules.frame_grid import Stamp
-from datamodules.frame_pixels import Turn, rgb, turn_of
-from datamodules.sound_track import aligned
-from datamodules.untrusted_video import DECODING, Contents, opened, survey
-from datamodules.video_fault import VideoFault
-from datamodules.write_mp4 import write_mp4 as write_mp4
+from datamodules.video.frame_grid import Stamp
+from datamodules.video.frame_pixels import Turn, rgb, turn_of
+from datamodules.video.sound_track import aligned
+from datamodules.video.untrusted_video import DECODING, Contents, opened, survey
+from datamodules.video.video_fault import VideoFault
+from datamodules.video.write_mp4 import write_mp4 as write_mp4
 from hallo3_lightning.geometry import audio_samples
 
 

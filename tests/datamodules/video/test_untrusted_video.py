@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from datamodules.bad_sample import BadSample
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 from tests.datamodules.numbered_videos import (
     COUNT,
     GOPS,

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from datamodules.video_fault import VideoFault
+from datamodules.video.video_fault import VideoFault
 from hallo3_lightning.geometry import FPS, seconds
 
 

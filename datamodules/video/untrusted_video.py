@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import av
 from av.container import InputContainer
 
-from datamodules.frame_grid import FrameGrid, Stamp, frame_grid
-from datamodules.video_fault import VideoFault
+from datamodules.video.frame_grid import FrameGrid, Stamp, frame_grid
+from datamodules.video.video_fault import VideoFault
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """FFmpeg's names. Playlists (hls, dash, concat) and image sequences are not among them: they open other files."""
