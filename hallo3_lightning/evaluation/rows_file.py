@@ -1,0 +1,110 @@
+"""rows.jsonl: one score of one clip a line, and what is known of the clip; whatever else is asked is made of these.
+
+{"clip": ..., "conditions": {"yaw": degrees, ...}}
+{"clip": ..., "source": "generated", "metric": ..., "value": number or null, "status": "scored" or why not,
+ "unit": ..., "higher_is_better": ...}
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hallo3_lightning.errors import UsageError
+
+NAME = "rows.jsonl"
+SCORED, UNSCORED = "scored", "no score"
+GENERATED = "generated"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Scores of one metric from one source; clips without a score have a status instead."""
+
+    name: str
+    source: str
+    unit: str = ""
+    higher_is_better: bool | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    unscored: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A file's contents: metrics by (source, name), conditions as condition -> clip -> value."""
+
+    metrics: dict[tuple[str, str], Metric] = field(default_factory=dict)
+    conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> list[str]:
+        """All that are named, scored or not."""
+        named = list(self.conditions.values())
+        told = [clips for metric in self.metrics.values() for clips in (metric.scores, metric.unscored)]
+        return sorted({clip for clips in [*named, *told] for clip in clips})
+
+
+def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """The lines of a test: `report` as Evaluation.report gives it, conditions as condition -> clip -> value."""
+    clips = sorted({clip for known in [*conditions.values(), *_rows(report)] for clip in known})
+    for clip in clips:
+        known = {name: values[clip] for name, values in conditions.items() if clip in values}
+        yield json.dumps({"clip": clip, "conditions": known})
+    for source, metrics in report["rows"].items():
+        about = report["metrics"] if source == GENERATED else report["controls"].get(source, {})
+        for name, scores in metrics.items():
+            what = {key: about.get(name, {}).get(key) for key in ("unit", "higher_is_better")}
+            for clip in clips:
+                value = scores.get(clip)
+                status = UNSCORED if value is None else SCORED
+                yield json.dumps(
+                    {"clip": clip, "source": source, "metric": name, "value": value, "status": status, **what}
+                )
+
+
+def _rows(report: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    return [scores for metrics in report["rows"].values() for scores in metrics.values()]
+
+
+def read(path: Path) -> Scored:
+    """The rows of a file, or of a folder that holds one. Raises UsageError that names the line that is none."""
+    file = path / NAME if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(
+            f"there is no {file}; give a {NAME}, or the folder of a run after `hallo3 test` or of `hallo3 evaluate`"
+        )
+    found = Scored()
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        if line.strip():
+            _take(found, _parsed(line, f"{file}, line {number}"))
+    return found
+
+
+def _parsed(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("clip"), str):
+        raise UsageError(f'{where} is no row; expected one JSON object with "clip" and a score or conditions')
+    for name, value in {**row.get("conditions", {}), "value": row.get("value")}.items():
+        if value is not None and not isinstance(value, int | float):
+            raise UsageError(f"{where}: {name} of '{row['clip']}' is {value!r}; expected a number")
+    return row
+
+
+def _take(found: Scored, row: Mapping[str, Any]) -> None:
+    clip = row["clip"]
+    for name, value in row.get("conditions", {}).items():
+        if value is not None:
+            found.conditions.setdefault(name, {})[clip] = float(value)
+    if "metric" not in row:
+        return
+    source, name = row.get("source", GENERATED), row["metric"]
+    fresh = Metric(name, source, row.get("unit") or "", row.get("higher_is_better"))
+    metric = found.metrics.setdefault((source, name), fresh)
+    if row.get("value") is None:
+        metric.unscored[clip] = row.get("status") or UNSCORED
+    else:
+        metric.scores[clip] = float(row["value"])
