@@ -81,6 +81,28 @@ def read(path: Path) -> Scored:
     return found
 
 
+def with_conditions(found: Scored, path: Path) -> Scored:
+    """The same with conditions of a file, one line a clip: {"clip": "a", "yaw": 12.5, ...}.
+
+    They stand in for those of the same name. Raises UsageError where it names none of the clips.
+    """
+    if not path.is_file():
+        raise UsageError(f'there is no {path}; expected a file of lines like {{"clip": "a", "yaw": 12.5}}')
+    given = Scored()
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        row = _parsed(line, f"{path}, line {number}") if line.strip() else {}
+        known = {name: value for name, value in row.items() if name != "clip"}
+        if known:
+            _take(given, _parsed(json.dumps({"clip": row["clip"], "conditions": known}), f"{path}, line {number}"))
+    named = {clip for values in given.conditions.values() for clip in values}
+    if not named & set(found.clips):
+        raise UsageError(
+            f"{path} knows none of the clips; the rows are of {', '.join(found.clips[:3])}, ..., "
+            f"the file of {', '.join(sorted(named)[:3]) or 'none'}"
+        )
+    return Scored(found.metrics, {**found.conditions, **given.conditions})
+
+
 def _parsed(line: str, where: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
