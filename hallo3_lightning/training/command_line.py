@@ -24,6 +24,7 @@ from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.find import find, names
 from hallo3_lightning.training import provenance
+from hallo3_lightning.training.alarms import Alarms
 from hallo3_lightning.training.checkpoints import (
     EveryFewSteps,
     WholeFiles,
@@ -159,6 +160,7 @@ class CommandLine(LightningCLI):
             CountTrained(),
             Record(self.run),
             Predictions(self.run),
+            Alarms(),
             LearningRateMonitor("step"),
         ]
         if settings["sample_every"]:
