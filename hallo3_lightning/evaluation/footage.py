@@ -16,6 +16,8 @@ from datamodules.prepare.faces import Face, FaceFinder, FacesFile
 from datamodules.video_file import VideoFile
 from hallo3_lightning.geometry import audio_samples
 
+MEASURED = "measured"
+
 MOST_BYTES = 8 << 30
 """Of a clip's frames: a longer one is counted, not scored; a protocol with `frames` cuts it."""
 
@@ -75,6 +77,11 @@ class Footage:
         """uint8 [F, 3, H, W]."""
         return rearrange(torch.from_numpy(self.frames), "f h w c -> f c h w").to(device)
 
+    @property
+    def faces_are_of_the_file(self) -> bool:
+        """Whether faces are told in pixels of the file, and not found in the frames."""
+        return isinstance(getattr(self.finder, "told", self.finder), FacesFile)
+
     @cached_property
     def faces(self) -> list[Face | None]:
         """The largest face of each frame, in pixels of `frames`."""
@@ -85,7 +92,7 @@ class Footage:
 
     def _shown(self, face: Face) -> Face:
         """A face told in pixels of the file, in pixels of the frames."""
-        if self.placed is None or not isinstance(self.finder, FacesFile):
+        if self.placed is None or not self.faces_are_of_the_file:
             return face
         scale = np.array([self.frames.shape[2] / self.placed.width, self.frames.shape[1] / self.placed.height])
         corner = np.array([self.placed.left, self.placed.top])
@@ -99,7 +106,7 @@ class Measured:
     """What one feature made of one clip."""
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
-    status: str = "measured"
+    status: str = MEASURED
     """Else why there are no values."""
 
 
@@ -114,7 +121,7 @@ class Kept:
     def __getitem__(self, feature: str) -> Mapping[str, Tensor]:
         """The values of a feature. Raises Unscorable where it has none."""
         found = self.features[feature]
-        if found.status != "measured":
+        if found.status != MEASURED:
             raise Unscorable(found.status)
         return found.values
 

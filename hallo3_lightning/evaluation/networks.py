@@ -13,7 +13,7 @@ from torch import nn
 
 from datamodules.prepare.faces import Face, FaceFinder, FacesFile, FoundFaces
 from hallo3_lightning.backbones import published
-from hallo3_lightning.backbones.arcface import TEMPLATE, FaceEmbedder, aligned
+from hallo3_lightning.backbones.arcface import CROP, TEMPLATE, FaceEmbedder, aligned
 from hallo3_lightning.backbones.face_points import five_points
 from hallo3_lightning.backbones.iresnet import IResNet
 from hallo3_lightning.backbones.onnx_file import OnnxFile
@@ -86,12 +86,13 @@ class Networks:
 
     def faces_of(self, folder: Path) -> FaceFinder | None:
         """Who says where the faces of a folder's videos are: its faces.jsonl, else SCRFD; None without both."""
-        if (folder / FACES).is_file():
-            told = FacesFile(folder / FACES)
+        told = FacesFile(folder / FACES) if (folder / FACES).is_file() else None
+        if told is not None:
             told.check()
-            return told
         if self.invented:
-            return WholePicture()
+            return InventedFaces(told)
+        if told is not None:
+            return told
         if not self.has("scrfd"):
             return None
         found = FoundFaces(FaceDetector(OnnxFile(SCRFD.required(self.folder, "finding faces"))), None)
@@ -109,19 +110,30 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class WholePicture:
-    """Takes the whole picture for a face, with landmarks where aligned ones lie: only beside invented weights."""
+class InventedFaces:
+    """The faces of a file, or the whole picture for one, with landmarks where aligned ones lie: only beside invented
+    weights."""
 
-    fingerprint: str = "the whole picture, which stands for a face"
+    told: FacesFile | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the file."""
+        return f"invented landmarks, {'the whole picture' if self.told is None else self.told.fingerprint}"
 
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
-        """One face as large as the frame."""
-        height, width = frame.shape[:2]
-        return [Face((0.0, 0.0, float(width), float(height)), 1.0, TEMPLATE / 112 * (width, height))]
+        """The faces of one frame, largest first."""
+        whole = Face((0.0, 0.0, float(frame.shape[1]), float(frame.shape[0])))
+        found = [whole] if self.told is None else self.told.faces(frame, video, number)
+        return [face if face.landmarks is not None else self._with_landmarks(face) for face in found]
 
     def embedding(self, frame: np.ndarray, face: Face) -> np.ndarray | None:
         """Nobody's."""
         return None
+
+    def _with_landmarks(self, face: Face) -> Face:
+        corner, end = np.array(face.box[:2]), np.array(face.box[2:])
+        return Face(face.box, face.score, corner + TEMPLATE / CROP * (end - corner))
 
 
 @dataclass(frozen=True)

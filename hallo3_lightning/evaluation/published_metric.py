@@ -23,6 +23,7 @@ from hallo3_lightning.evaluation.footage import Kept, Unscorable
 from hallo3_lightning.find import find, names
 
 SCORED = "scored"
+IN_SET = "in the set"
 
 LABEL_BYTES = 320
 """Of what goes with a clip's numbers: it travels between ranks as a fixed row of bytes."""
@@ -35,7 +36,7 @@ class Row:
     value: float | None
     """None for a clip without a number, and for metrics of sets."""
     status: str
-    """`scored`, or a short fixed phrase for why not."""
+    """`scored`, for metrics of sets `in the set`, or a short fixed phrase for why not."""
     frames: int
     """Of the clip."""
     used: int
@@ -147,7 +148,7 @@ class SetDistance(PublishedMetric):
 
     def update(self, side: str, name: str, clip: Kept) -> None:
         """Add a clip of `real` or `fake`."""
-        status, rows = SCORED, torch.zeros(0, 0)
+        status, rows = IN_SET, torch.zeros(0, 0)
         try:
             rows = clip[self.features[0]]["rows"]
         except Unscorable as reason:
@@ -169,7 +170,7 @@ class SetDistance(PublishedMetric):
             {
                 clip: rearrange(numbers, "(n d) -> n d", d=label["width"])
                 for (found, clip), (label, numbers) in self._gathered().items()
-                if found == side and label["status"] == SCORED
+                if found == side and label["status"] == IN_SET
             }
         )
 

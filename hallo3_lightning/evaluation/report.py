@@ -128,6 +128,8 @@ def _file(name: str, told: Mapping[str, Any]) -> str:
 
 
 def _failures(name: str, told: Mapping[str, Any]) -> Iterable[str]:
+    if told.get("no_distance"):
+        yield f"{name}: no distance of {told['no_distance']}"
     for side, statuses in (("fake", told["statuses"]), ("real", told["real"]["statuses"])):
         for status, count in statuses.items():
             yield f"{name}, {side}: {count} of them: {status}"

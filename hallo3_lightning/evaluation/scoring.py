@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,16 +11,25 @@ import torch
 
 from hallo3_lightning.evaluation.distances import ClipRows
 from hallo3_lightning.evaluation.folders import SIDES, Pairing, Video
+from hallo3_lightning.evaluation.footage import MEASURED
 from hallo3_lightning.evaluation.kept import Store
 from hallo3_lightning.evaluation.measuring import UNREADABLE, Plan
 from hallo3_lightning.evaluation.networks import FILES
-from hallo3_lightning.evaluation.published_metric import SCORED, ClipScore, Row, SetDistance, why_not
+from hallo3_lightning.evaluation.published_metric import IN_SET, SCORED, ClipScore, Row, SetDistance, why_not
 from hallo3_lightning.evaluation.recipe import Recipe
+from hallo3_lightning.evaluation.rows_file import GENERATED
+from hallo3_lightning.geometry import FPS
 
 FEW_CLIPS = 30
 """Below which a mean over clips says little."""
 
+TURNED = "expression/deep3d64"
+"""The feature that tells how far a head is turned."""
+
 FLOOR_SEED = 0
+
+SOURCES = {"real": "real", "fake": GENERATED}
+"""What rows.jsonl calls the sides."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Scores:
     @property
     def complete(self) -> bool:
         """Whether every video could be read."""
-        return not any(row["status"].startswith(UNREADABLE) for row in self.rows)
+        return not any(row.get("status", "").startswith(UNREADABLE) for row in self.rows)
 
 
 def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan) -> Scores:
@@ -62,7 +71,19 @@ def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan) -> Scores:
         else:
             metrics[name], of_clips = _set_distance(found, pairing, store)
             rows += of_clips
+    rows += _conditions(pairing, store, plan)
     return Scores(metrics, not_scored, rows, _notes(pairing, store), _missing(recipe, plan))
+
+
+def _conditions(pairing: Pairing, store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
+    """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds, and mean
+    |yaw| in degrees where expressions were looked at."""
+    for video in _of(pairing, "real") if pairing.paired else []:
+        kept = store.kept(video, [TURNED] if TURNED in plan.fingerprints["real"] else [])
+        known = {"length": kept.frames / FPS}
+        if kept.features and kept.features[TURNED].status == MEASURED:
+            known["yaw"] = float(kept[TURNED]["yaw"].abs().mean())
+        yield {"clip": video.clip, "conditions": known}
 
 
 def _missing(recipe: Recipe, plan: Plan) -> dict[str, dict[str, Any]]:
@@ -97,7 +118,7 @@ def _clip_scores(recipe: Recipe, name: str, pairing: Pairing, store: Store) -> t
                 None if real is None else store.kept(real, found.features),
             )
         summaries[side] = _summary(found.rows())
-        rows += [{"metric": name, "side": side, "clip": clip, **asdict(row)} for clip, row in found.rows().items()]
+        rows += _told(found, side, found.rows())
     fake = summaries["fake"]
     return {**_description(found), **fake, "few": fake["n"] < FEW_CLIPS, "real": summaries["real"]}, rows
 
@@ -107,11 +128,7 @@ def _set_distance(found: SetDistance, pairing: Pairing, store: Store) -> tuple[d
     for video in pairing.videos:
         found.update(video.side, video.clip, store.kept(video, found.features))
     sides = {side: found.clip_rows(side) for side in SIDES}
-    rows = [
-        {"metric": found.protocol, "side": side, "clip": clip, **asdict(row)}
-        for side in SIDES
-        for clip, row in found.rows(side).items()
-    ]
+    rows = [row for side in SIDES for row in _told(found, side, found.rows(side))]
     reason = why_not(sides["real"], sides["fake"])
     value = None if reason else found.distance(sides["real"].of(), sides["fake"].of())
     counts = {side: len(kept.rows) for side, kept in sides.items()}
@@ -122,10 +139,17 @@ def _set_distance(found: SetDistance, pairing: Pairing, store: Store) -> tuple[d
         "n_real": counts["real"],
         "of": len(pairing.clips("fake")),
         "frames_used": sum(len(kept) for kept in sides["fake"].rows.values()),
-        "statuses": _statuses(found.rows("fake").values()) | ({reason: 1} if reason else {}),
+        "no_distance": reason or None,
+        "statuses": _statuses(found.rows("fake").values()),
         "few": min(counts.values()) < found.few,
         "real": {"value": _floor(found, sides["real"]), "statuses": _statuses(found.rows("real").values())},
     }, rows
+
+
+def _told(found: ClipScore | SetDistance, side: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """Lines of rows.jsonl (rows_file.py says what is in one)."""
+    about = {"metric": found.protocol, "unit": found.unit, "higher_is_better": found.higher_is_better}
+    return [{"clip": clip, "source": SOURCES[side], **about, **asdict(row)} for clip, row in rows.items()]
 
 
 def _floor(found: SetDistance, real: ClipRows) -> float | None:
@@ -169,7 +193,7 @@ def _summary(rows: Mapping[str, Row]) -> dict[str, Any]:
 
 def _statuses(rows: Any) -> dict[str, int]:
     """Why clips have no number -> how many."""
-    return dict(sorted(Counter(row.status for row in rows if row.status != SCORED).items()))
+    return dict(sorted(Counter(row.status for row in rows if row.status not in (SCORED, IN_SET)).items()))
 
 
 def _notes(pairing: Pairing, store: Store) -> dict[str, int]:

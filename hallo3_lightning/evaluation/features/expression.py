@@ -16,7 +16,7 @@ BATCH = 8
 
 
 class Expression(Feature):
-    """rows [n, 64], of the n frames `numbers` [n] with a face."""
+    """rows [n, 64], and the head's turn yaw [n] in degrees, of the n frames `numbers` [n] with a face."""
 
     variants: ClassVar[tuple[str, ...]] = ("deep3d64",)
     networks: ClassVar[tuple[str, ...]] = ("deep3d", "face_points")
@@ -35,8 +35,12 @@ class Expression(Feature):
             raise Unscorable("landmarks on one line") from error
         faces = rearrange(torch.from_numpy(crops), "n h w c -> n c h w").to(networks.device)
         network: Any = networks.network("deep3d")
-        rows = [network(part.float() / 255).expression for part in batches(faces, BATCH)]
-        return {"rows": torch.cat(rows), "numbers": torch.tensor([i for i, _ in seen])}
+        found = [network(part.float() / 255) for part in batches(faces, BATCH)]
+        return {
+            "rows": torch.cat([numbers.expression for numbers in found]),
+            "yaw": torch.rad2deg(torch.cat([numbers.angle[:, 1] for numbers in found])),
+            "numbers": torch.tensor([i for i, _ in seen]),
+        }
 
     def seconds(self, frames: int, height: int, width: int) -> float:
         return 0.16 * frames
