@@ -2,16 +2,18 @@
 
 {"clip": ..., "conditions": {"yaw": degrees, ...}}
 {"clip": ..., "source": "generated", "metric": ..., "value": number or null, "status": "scored" or why not,
- "unit": ..., "higher_is_better": ...}
+ "unit": ..., "higher_is_better": ..., "frames": of the clip, where they are known}
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.geometry import FPS
 
 NAME = "rows.jsonl"
 SCORED, UNSCORED = "scored", "no score"
@@ -75,9 +77,8 @@ def read(path: Path) -> Scored:
             f"there is no {file}; give a {NAME}, or the folder of a run after `hallo3 test` or of `hallo3 evaluate`"
         )
     found = Scored()
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
-        if line.strip():
-            _take(found, _parsed(line, f"{file}, line {number}"))
+    for row, where in _parsed(file):
+        _take(found, row, where)
     return found
 
 
@@ -89,11 +90,8 @@ def with_conditions(found: Scored, path: Path) -> Scored:
     if not path.is_file():
         raise UsageError(f'there is no {path}; expected a file of lines like {{"clip": "a", "yaw": 12.5}}')
     given = Scored()
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        row = _parsed(line, f"{path}, line {number}") if line.strip() else {}
-        known = {name: value for name, value in row.items() if name != "clip"}
-        if known:
-            _take(given, _parsed(json.dumps({"clip": row["clip"], "conditions": known}), f"{path}, line {number}"))
+    for row, where in _parsed(path):
+        _take(given, {"clip": row["clip"], "conditions": {k: v for k, v in row.items() if k != "clip"}}, where)
     named = {clip for values in given.conditions.values() for clip in values}
     if not named & set(found.clips):
         raise UsageError(
@@ -103,30 +101,44 @@ def with_conditions(found: Scored, path: Path) -> Scored:
     return Scored(found.metrics, {**found.conditions, **given.conditions})
 
 
-def _parsed(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict) or not isinstance(row.get("clip"), str):
-        raise UsageError(f'{where} is no row; expected one JSON object with "clip" and a score or conditions')
-    for name, value in {**row.get("conditions", {}), "value": row.get("value")}.items():
-        if value is not None and not isinstance(value, int | float):
-            raise UsageError(f"{where}: {name} of '{row['clip']}' is {value!r}; expected a number")
-    return row
+def _parsed(file: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each line's object and where it stands. Raises UsageError for a line that is none of a clip."""
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("clip"), str):
+            raise UsageError(f'{where} is no row; expected one JSON object with a "clip"')
+        yield row, where
 
 
-def _take(found: Scored, row: Mapping[str, Any]) -> None:
-    clip = row["clip"]
-    for name, value in row.get("conditions", {}).items():
+def _take(found: Scored, row: Mapping[str, Any], where: str) -> None:
+    clip, conditions = row["clip"], row.get("conditions", {})
+    if not isinstance(conditions, dict):
+        raise UsageError(f"{where}: conditions of '{clip}' are {conditions!r}; expected names and numbers")
+    if row.get("frames"):
+        found.conditions.setdefault("length", {}).setdefault(clip, _number(row, "frames", where) / FPS)
+    for name, value in conditions.items():
         if value is not None:
-            found.conditions.setdefault(name, {})[clip] = float(value)
+            found.conditions.setdefault(name, {})[clip] = _number(conditions, name, where)
+    value = None if row.get("value") is None else _number(row, "value", where)
     if "metric" not in row:
         return
     source, name = row.get("source", GENERATED), row["metric"]
     fresh = Metric(name, source, row.get("unit") or "", row.get("higher_is_better"))
     metric = found.metrics.setdefault((source, name), fresh)
-    if row.get("value") is None:
+    if value is None:
         metric.unscored[clip] = row.get("status") or UNSCORED
     else:
-        metric.scores[clip] = float(row["value"])
+        metric.scores[clip] = value
+
+
+def _number(row: Mapping[str, Any], name: str, where: str) -> float:
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{where}: {name} is {value!r}; expected a number")
+    return float(value)

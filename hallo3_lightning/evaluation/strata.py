@@ -135,7 +135,7 @@ def stratified(found: Scored, name: str, metrics: Sequence[str] = (), least: int
             f"nothing is known of the {name} of these clips; known are: {', '.join(known) or 'no conditions'}; "
             'give them with --conditions FILE, one line a clip: {"clip": "name", "yaw": 21.5}'
         )
-    wanted = metrics or list(dict.fromkeys(metric for _, metric in found.metrics))
+    wanted = metrics or _scored(found)
     for metric in wanted:
         if (GENERATED, metric) not in found.metrics:
             raise unknown("metric", metric, {m for source, m in found.metrics if source == GENERATED})
@@ -150,6 +150,14 @@ def stratified(found: Scored, name: str, metrics: Sequence[str] = (), least: int
     }
     beyond = len(found.clips) - sum(len(cell.clips) for cell in parts)
     return Strata(dimension, parts, scores, _contrasts(found, parts, wanted), beyond)
+
+
+def _scored(found: Scored) -> list[str]:
+    """Metrics of single clips: one that no clip has a score of is a distance of sets, or could not be had."""
+    names = [name for (source, name), metric in found.metrics.items() if source == GENERATED and metric.scores]
+    if not names:
+        raise UsageError("no clip has a score of its own in these rows; score them by a metric of single clips first")
+    return names
 
 
 def _some(clips: Sequence[str], size: int, seed: int) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def _sentence(strata: Strata, contrast: Any) -> str:
         return f"{_words(contrast.metric)}: {where} differs by {numbers}."
     return (
         f"{_words(contrast.metric)}: no difference found of {where} ({numbers}); "
-        f"one of {difference.detectable:.3f} would have been."
+        f"one of {difference.detectable:.3f} would have been, nine times of ten."
     )
 
 
@@ -138,7 +138,11 @@ def _headings(strata: Strata, found: Scored) -> list[str]:
 
 
 def _caption(strata: Strata, least: int) -> str:
-    notes = ["mean ± 95 % over identities", f"grey: fewer than {least} clips", "cells with enough are cut to equal n"]
+    notes = [
+        "mean ± 95 % over identities",
+        f"grey: fewer than {least} clips",
+        "cells with enough are cut to equal n, sentences are of all their clips",
+    ]
     return "; ".join([*notes, *[f"{strata.beyond} clips in no cell"] * bool(strata.beyond)])
 
 

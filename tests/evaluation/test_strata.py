@@ -76,7 +76,10 @@ def test_a_planted_fall_with_yaw_is_found_and_nothing_else(tmp_path):
 
 
 def test_clips_without_a_score_are_counted(tmp_path):
-    found = stratified(read(written(tmp_path, [5.0] * 6, lambda yaw: None)), "yaw", least=2)
+    rows = read(written(tmp_path, [5.0] * 6, lambda yaw: None))
+    found = stratified(rows, "yaw", ["sync"], least=2)
+    with pytest.raises(UsageError, match="no clip has a score of its own"):
+        stratified(rows, "yaw")
     score = found.scores["0-15", "generated", "sync"]
     assert (score.interval, score.unscored) == (None, 6)
     assert read(tmp_path).metrics["generated", "sync"].unscored == {f"c{i:03d}": "no face" for i in range(6)}
