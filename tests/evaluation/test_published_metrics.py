@@ -162,7 +162,7 @@ def test_two_ranks_give_the_bits_of_one(tmp_path: Path):
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(UsageError, match="did you mean 'sync_c'"):
-        metric("sync_k/valid")
+    with pytest.raises(UsageError, match="did you mean 'sharpness'"):
+        metric("sharpnes/laplacian")
     with pytest.raises(UsageError, match="did you mean 'joonson'"):
         metric("sync_c/jonson")
