@@ -11,9 +11,12 @@ import torch
 from datamodules.video_file import VideoFile, write_mp4
 from hallo3_lightning import cli
 from hallo3_lightning.backbones.published import NOT_A_SCORE
-from hallo3_lightning.backbones.weight_files import SYNCNET
+from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD, SYNCNET
+from tests.backbones.graphs import write_detector, write_embedder
 from tests.backbones.test_syncnet import averaging, talk
 from tests.evaluation.videos import FRAMES, folder, protocol, take
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
 
 PIXELS = ("sharpness/laplacian", "colour_drift/mean_rgb", "temporal_jitter/second_difference")
 
@@ -199,7 +202,6 @@ def test_mistakes(sets, tmp_path, capsys):
     assert "give one of the two" in said(real, fake, "--invented", "1", "--weights-dir", str(tmp_path))
 
 
-@pytest.mark.filterwarnings("ignore:.*is not the published")
 def test_a_weight_file_of_another_network_stops_it(sets, tmp_path, capsys):
     torch.save({"weight": torch.zeros(2)}, tmp_path / "syncnet_v2.model")
     file = protocol(tmp_path / "p.yaml", "sync_c/valid")
@@ -211,3 +213,17 @@ def test_a_weight_file_of_another_network_stops_it(sets, tmp_path, capsys):
         for side in sets:
             (side / "faces.jsonl").unlink()
     assert "syncnet_v2.model is of another network" in capsys.readouterr().err
+
+
+def test_faces_and_identities_come_from_detector_files(sets, tmp_path):
+    """Networks of the files' form: the detector fires on bright places, the embedder gives the mean of colours."""
+    write_detector(tmp_path / "weights" / SCRFD.name, size=64)
+    write_embedder(tmp_path / "weights" / ARCFACE.name)
+    file = protocol(tmp_path / "p.yaml", "identity_similarity/arcface", "lip_distance/five_points", frames=4)
+    given = ("--protocol", file, "--weights-dir", str(tmp_path / "weights"))
+    assert evaluate(sets[0], sets[0], tmp_path / "out", *given) == 0
+    found = result(tmp_path / "out")
+    assert found["metrics"]["identity_similarity/arcface"]["n"] > 0
+    assert found["metrics"]["identity_similarity/arcface"]["value"] > 0.9
+    assert found["metrics"]["lip_distance/five_points"]["value"] == pytest.approx(0, abs=1e-6)
+    assert found["weights"]["arcface"]["state"] != "missing"
