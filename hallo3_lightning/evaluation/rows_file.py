@@ -2,13 +2,14 @@
 
 {"clip": ..., "conditions": {"yaw": degrees, ...}}
 {"clip": ..., "source": "generated", "metric": ..., "value": number or null, "status": "scored" or why not,
- "unit": ..., "higher_is_better": ..., "frames": of the clip, where they are known}
+ "unit": ..., "higher_is_better": ..., "frames": of the clip, where they are known,
+     "protocol": ..., "protocol_hash": ..., "stamp": where the numbers are no scores}
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Scored:
 
     metrics: dict[tuple[str, str], Metric] = field(default_factory=dict)
     conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+    stamps: dict[str, None] = field(default_factory=dict)
+    """What stands on every table and picture made of it, in order: protocols with their hash, and warnings."""
 
     @property
     def clips(self) -> list[str]:
@@ -53,6 +56,8 @@ def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, fl
     for clip in clips:
         known = {name: values[clip] for name, values in conditions.items() if clip in values}
         yield json.dumps({"clip": clip, "conditions": known})
+    protocol = report["protocol"]
+    under = {"protocol": protocol["id"], "protocol_hash": protocol["hash"]}
     for source, metrics in report["rows"].items():
         about = report["metrics"] if source == GENERATED else report["controls"].get(source, {})
         for name, scores in metrics.items():
@@ -60,9 +65,8 @@ def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, fl
             for clip in clips:
                 value = scores.get(clip)
                 status = UNSCORED if value is None else SCORED
-                yield json.dumps(
-                    {"clip": clip, "source": source, "metric": name, "value": value, "status": status, **what}
-                )
+                row = {"clip": clip, "source": source, "metric": name, "value": value, "status": status}
+                yield json.dumps({**row, **what, **under})
 
 
 def _rows(report: Mapping[str, Any]) -> list[Mapping[str, float]]:
@@ -98,7 +102,7 @@ def with_conditions(found: Scored, path: Path) -> Scored:
             f"{path} knows none of the clips; the rows are of {', '.join(found.clips[:3])}, ..., "
             f"the file of {', '.join(sorted(named)[:3]) or 'none'}"
         )
-    return Scored(found.metrics, {**found.conditions, **given.conditions})
+    return replace(found, conditions={**found.conditions, **given.conditions})
 
 
 def _parsed(file: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -128,6 +132,8 @@ def _take(found: Scored, row: Mapping[str, Any], where: str) -> None:
     value = None if row.get("value") is None else _number(row, "value", where)
     if "metric" not in row:
         return
+    protocol = f"protocol {row['protocol']} {row.get('protocol_hash', '')}".strip() if "protocol" in row else None
+    found.stamps.update(dict.fromkeys(stamp for stamp in (row.get("stamp"), protocol) if stamp))
     source, name = row.get("source", GENERATED), row["metric"]
     fresh = Metric(name, source, row.get("unit") or "", row.get("higher_is_better"))
     metric = found.metrics.setdefault((source, name), fresh)

@@ -18,11 +18,10 @@ COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
 BETTER = {True: "↑", False: "↓", None: "→0"}
 
 
-def table(strata: Strata, found: Scored, least: int) -> Table:
+def table(strata: Strata, found: Scored) -> Table:
     """Cells with their clips and every metric; below each cell its floor and ceiling; grey where clips are few."""
     page = Table(
         title=f"{strata.dimension.name} ({strata.dimension.unit})",
-        caption=_caption(strata, least),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -48,7 +47,7 @@ def markdown(strata: Strata, found: Scored, least: int) -> str:
         for source, cells in _lines(strata, cell):
             first = [f"{cell.label} (few)" if cell.few else cell.label, _clips(cell)]
             lines.append("| " + " | ".join([*(first if source == GENERATED else [_words(source), ""]), *cells]) + " |")
-    return "\n".join([*lines, "", _caption(strata, least), "", *(f"- {s}" for s in sentences(strata)), ""])
+    return "\n".join([*lines, "", caption(strata, found, least), "", *(f"- {s}" for s in sentences(strata)), ""])
 
 
 def sentences(strata: Strata) -> list[str]:
@@ -69,9 +68,9 @@ def _sentence(strata: Strata, contrast: Any) -> str:
     )
 
 
-def page(strata: Sequence[Strata]) -> dict[str, Any]:
+def page(strata: Sequence[Strata], found: Scored) -> dict[str, Any]:
     """The contents of strata.json."""
-    return {one.dimension.name: _plain(one) for one in strata}
+    return {"stamps": [*found.stamps], "strata": {one.dimension.name: _plain(one) for one in strata}}
 
 
 def draw(strata: Sequence[Strata], found: Scored, path: Path) -> None:
@@ -92,6 +91,8 @@ def draw(strata: Sequence[Strata], found: Scored, path: Path) -> None:
         text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=7)
+    if found.stamps:
+        figure.suptitle("; ".join(found.stamps), fontsize=9)
     figure.savefig(path, dpi=120)
 
 
@@ -137,13 +138,14 @@ def _headings(strata: Strata, found: Scored) -> list[str]:
     return [f"{_words(m)} {BETTER[found.metrics[GENERATED, m].higher_is_better]}" for m in metrics]
 
 
-def _caption(strata: Strata, least: int) -> str:
+def caption(strata: Strata, found: Scored, least: int) -> str:
+    """What stands under the table."""
     notes = [
         "mean ± 95 % over identities",
         f"grey: fewer than {least} clips",
         "cells with enough are cut to equal n, sentences are of all their clips",
     ]
-    return "; ".join([*notes, *[f"{strata.beyond} clips in no cell"] * bool(strata.beyond)])
+    return "; ".join([*found.stamps, *notes, *[f"{strata.beyond} clips in no cell"] * bool(strata.beyond)])
 
 
 def _words(name: str) -> str:

@@ -47,10 +47,10 @@ def run(
     parts = [strata.stratified(found, name, metric, least, seed) for name in wanted]
     console = page_console()
     for part in parts:
-        console.print(strata_page.table(part, found, least))
-        for sentence in strata_page.sentences(part):
+        console.print(strata_page.table(part, found))
+        for sentence in [strata_page.caption(part, found, least), *strata_page.sentences(part)]:
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
-    write_atomically(folder / "strata.json", json.dumps(strata_page.page(parts), indent=1, allow_nan=False))
+    write_atomically(folder / "strata.json", json.dumps(strata_page.page(parts, found), indent=1, allow_nan=False))
     write_atomically(folder / "strata.md", "\n".join(strata_page.markdown(part, found, least) for part in parts))
     strata_page.draw(parts, found, folder / "strata.png")
     console.print(f"written to {folder}", soft_wrap=True, highlight=False, markup=False)

@@ -6,6 +6,7 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.rows_file import lines_of, read, with_conditions
 
 REPORT = {
+    "protocol": {"id": "tiny-v1", "hash": "d89fc254"},
     "metrics": {"psnr": {"unit": "dB", "higher_is_better": True}},
     "controls": {"reconstruction": {"psnr": {"unit": "dB", "higher_is_better": True}}},
     "rows": {"generated": {"psnr": {"a": 20.5, "b": 21.0}, "seam": {}}, "reconstruction": {"psnr": {"a": 30.0}}},
@@ -18,6 +19,7 @@ def test_a_report_comes_back_whole(tmp_path):
     found = read(tmp_path)
     assert found.conditions == conditions
     assert found.clips == ["a", "b", "c"]
+    assert [*found.stamps] == ["protocol tiny-v1 d89fc254"]
     psnr = found.metrics["generated", "psnr"]
     assert (psnr.scores, psnr.unit, psnr.higher_is_better) == ({"a": 20.5, "b": 21.0}, "dB", True)
     assert psnr.unscored == {"c": "no score"}

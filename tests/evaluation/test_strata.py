@@ -90,10 +90,21 @@ def test_the_command_writes_table_picture_and_numbers(tmp_path, capsys):
     assert main(["strata", str(folder), "--least", "4", "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert "15-30 against 0-15 differs by -1.5" in told
-    cell = json.loads((tmp_path / "out/strata.json").read_text())["yaw"]["cells"][1]
+    cell = json.loads((tmp_path / "out/strata.json").read_text())["strata"]["yaw"]["cells"][1]
     assert (cell["cell"], cell["clips"], cell["scores"]["generated"]["sync"]["clips"]) == ("15-30", 5, 5)
     assert "| 15-30 | 5 | 2.90" in (tmp_path / "out/strata.md").read_text()
     assert (tmp_path / "out/strata.png").stat().st_size > 5000
+
+
+def test_protocol_and_stamp_stand_on_everything(tmp_path, capsys):
+    row = {"metric": "fid", "value": 3.0, "protocol": "tiny", "protocol_hash": "77b7", "stamp": "NOT A QUALITY SCORE"}
+    lines = [{"clip": f"c{i}", **row, "conditions": {"yaw": 3}} for i in range(4)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert main(["strata", str(tmp_path)]) == 0
+    stamped = "NOT A QUALITY SCORE; protocol tiny 77b7"
+    assert stamped in capsys.readouterr().out
+    assert stamped in (tmp_path / "strata.md").read_text()
+    assert json.loads((tmp_path / "strata.json").read_text())["stamps"] == stamped.split("; ")
 
 
 def test_conditions_of_users_stand_in(tmp_path, capsys):
