@@ -36,6 +36,10 @@ class Feature:
         absent = [name for name in self.networks if not networks.has(name)]
         return [*absent, *(["scrfd"] if self.needs_faces and not has_faces else [])]
 
+    def runs(self, networks: Networks) -> tuple[str, ...]:
+        """Short names of the networks that it runs, of those that are there."""
+        return self.networks
+
     def fingerprint(self, networks: Networks, faces: str) -> str:
         """Changes with everything that its numbers depend on beside the video."""
         weights = [f"{name} {networks.fingerprint(name)}" for name in self.networks]

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from datamodules.prepare.faces import FaceFinder
+from datamodules.prepare.faces import FaceFinder, FoundFaces
 from datamodules.processes import alone
 from hallo3_lightning.backbones.published import NOT_A_SCORE
 from hallo3_lightning.evaluation.feature import feature
@@ -37,10 +37,11 @@ class FolderEvaluation:
         with alone(self.out, "evaluating into"):
             finders = {side: self.networks.faces_of(self.pairing.folders[side]) for side in SIDES}
             made = plan(self._features, self.networks, finders, self.recipe.framing)
-            self.networks.check(self._networks(made))
+            used = self._networks(made, finders)
+            self.networks.check(used)
             self._measure(made, finders, console)
             scores = score(self.recipe, self.pairing, self._store, made)
-            table = write_report(self.out, self.recipe, self.pairing, self.networks, self._networks(made), scores)
+            table = write_report(self.out, self.recipe, self.pairing, self.networks, used, finders, scores)
         console.print(table, markup=False, highlight=False, soft_wrap=True)
         console.print(f"written to {self.out}", markup=False, highlight=False, soft_wrap=True)
         return scores
@@ -53,8 +54,12 @@ class FolderEvaluation:
     def _features(self) -> Sequence[str]:
         return sorted({name for found in self.recipe.build().values() for name in found.features})
 
-    def _networks(self, made: Plan) -> set[str]:
-        return {name for made_one in made.fingerprints["real"] for name in feature(made_one).networks}
+    def _networks(self, made: Plan, finders: Mapping[str, FaceFinder | None]) -> set[str]:
+        """Short names of all that are run."""
+        features = [feature(name) for name in made.fingerprints["real"]]
+        found = {network for one in features for network in one.runs(self.networks)}
+        looked = any(isinstance(finder, FoundFaces) for finder in finders.values())
+        return found | ({"scrfd"} if looked and any(one.needs_faces for one in features) else set())
 
     def _measure(self, made: Plan, finders: Mapping[str, FaceFinder | None], console: Console) -> None:
         self._store.sweep()

@@ -1,6 +1,7 @@
 """Making features of every clip that lacks them: one decode a clip, in any number of processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +68,6 @@ class Measure:
 
     def __call__(self, video: Video) -> str:
         """Its name, when what was made of it is kept."""
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True, warn_only=True)
         state = video.state  # before it is read: a video that changes while it is has to be done again
         lacking = self.store.missing(video, self.fingerprints[video.side])
         fingerprints = {name: self.fingerprints[video.side][name] for name in lacking}
@@ -78,13 +77,33 @@ class Measure:
             footage = shoot(video.path, video.clip, video.name, self.framing, self.finders[video.side], video.partner)
             frames = len(footage.frames)
             notes = _notes(footage, self.framing)
-            made = {name: measured(name, footage, self.networks) for name in lacking}
+            with _repeatable():
+                made = {name: measured(name, footage, self.networks) for name in lacking}
         except BadSample as error:
             made = {name: Measured(status=f"{UNREADABLE} {error.reason}") for name in lacking}
         except Unscorable as reason:
             made = {name: Measured(status=reason.status) for name in lacking}
         self.store.save(video, state, frames, made, fingerprints, notes)
         return f"{video.side}/{video.clip}"
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """One thread and no shortcuts, so that neither the number of processes nor the day changes a bit."""
+    threads, strict, short = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.allow_tf32,
+    )
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        torch.backends.cudnn.allow_tf32 = short
 
 
 def _notes(footage: Footage, framing: Framing) -> list[str]:

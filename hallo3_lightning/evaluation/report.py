@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from datamodules.prepare.faces import FaceFinder
 from hallo3_lightning.backbones.published import NOT_A_SCORE
 from hallo3_lightning.evaluation.feature import VERSION
 from hallo3_lightning.evaluation.folders import Pairing
@@ -19,7 +20,13 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def write_report(
-    out: Path, recipe: Recipe, pairing: Pairing, networks: Networks, used: Iterable[str], scores: Scores
+    out: Path,
+    recipe: Recipe,
+    pairing: Pairing,
+    networks: Networks,
+    used: Iterable[str],
+    finders: Mapping[str, FaceFinder | None],
+    scores: Scores,
 ) -> str:
     """Write the files; the table is returned."""
     from hallo3_lightning.evaluation.score_picture import draw
@@ -32,6 +39,7 @@ def write_report(
         "real": {"folder": str(pairing.folders["real"]), "clips": len(pairing.clips("real"))},
         "fake": {"folder": str(pairing.folders["fake"]), "clips": len(pairing.clips("fake"))},
         "paired": pairing.paired,
+        "faces": {side: None if finder is None else finder.fingerprint for side, finder in finders.items()},
         "metrics": {name: {**({"stamp": stamp} if stamp else {}), **told} for name, told in scores.metrics.items()},
         "not_scored": dict(scores.not_scored),
         "missing_files": dict(scores.missing),

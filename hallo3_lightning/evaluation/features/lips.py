@@ -40,6 +40,9 @@ class Lips(Feature):
         absent = super().lacks(networks, has_faces)
         return absent if has_faces or networks.has("s3fd") else [*absent, "s3fd"]
 
+    def runs(self, networks: Networks) -> tuple[str, ...]:
+        return (*self.networks, *(["s3fd"] if by_s3fd(networks) else []))
+
     def fingerprint(self, networks: Networks, faces: str) -> str:
         boxes = f"s3fd {networks.fingerprint('s3fd')}" if by_s3fd(networks) else f"faces {faces}"
         return f"{super().fingerprint(networks, faces)}; {boxes}"
