@@ -5,16 +5,22 @@ its own cell. All cells that have enough clips are cut down to the same number, 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from hallo3_lightning.errors import UsageError, unknown
-from hallo3_lightning.evaluation.distances import subsamples
+from hallo3_lightning.evaluation.distances import ClipRows, subsamples
+from hallo3_lightning.evaluation.resampling import Resampled, over_halves
 from hallo3_lightning.evaluation.rows_file import GENERATED, Scored
 from hallo3_lightning.evaluation.statistics import Difference, Interval, Rows, holm, mean, unpaired
 
 LEAST = 30
-"""Clips under which a cell's mean is greyed. Distances of sets need more: 256."""
+"""Clips under which a cell's mean is greyed."""
+
+LEAST_OF_SETS = 256
+"""Clips under which a cell's Fréchet distance is greyed."""
 
 SURE = 0.05
 """Corrected p under which cells are called different."""
@@ -150,6 +156,22 @@ def stratified(found: Scored, name: str, metrics: Sequence[str] = (), least: int
     }
     beyond = len(found.clips) - sum(len(cell.clips) for cell in parts)
     return Strata(dimension, parts, scores, _contrasts(found, parts, wanted), beyond)
+
+
+def distances(
+    parts: Sequence[Cell], real: ClipRows, fake: ClipRows, distance: Callable[[Tensor, Tensor], float], draws: int = 100
+) -> dict[str, Resampled]:
+    """Of real and fake features of each cell's chosen clips, cell by cell; cells without 4 of both are left out.
+
+    Make the cells with LEAST_OF_SETS for Fréchet distances, which fall with the number of clips: only equal numbers can
+    be compared. A kernel distance does not.
+    """
+    found = {}
+    for cell in parts:
+        both = [clip for clip in cell.chosen if clip in real.rows and clip in fake.rows]
+        if len(both) >= 4:
+            found[cell.label] = over_halves(lambda clips: distance(real.of(clips), fake.of(clips)), both, draws)
+    return found
 
 
 def _scored(found: Scored) -> list[str]:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.distances import ClipRows, frechet, kernel
 from hallo3_lightning.evaluation.rows_file import read
-from hallo3_lightning.evaluation.strata import DIMENSIONS, cells, dimension_of, stratified
+from hallo3_lightning.evaluation.strata import DIMENSIONS, cells, dimension_of, distances, stratified
 
 YAW = DIMENSIONS["yaw"]
 
@@ -73,6 +75,21 @@ def test_a_planted_fall_with_yaw_is_found_and_nothing_else(tmp_path):
     assert contrast.p < 1e-6
     level = stratified(read(written(tmp_path / "b", yaws, lambda yaw: yaw % 3)), "yaw", least=20)
     assert level.contrasts[0].p > 0.2
+
+
+def test_distances_of_cells_are_of_equal_numbers():
+    """Of one distribution: the kernel distance is about 0 in all, the Fréchet distance says only how many clips there are."""
+    made = torch.Generator().manual_seed(0)
+    yaws = {f"c{i:03d}": yaw for i, yaw in enumerate([5.0] * 90 + [20.0] * 30)}
+    real, fake = (ClipRows({clip: torch.randn(2, 6, generator=made) for clip in yaws}) for _ in range(2))
+    uncut, equal = cells(YAW, yaws, least=91), cells(YAW, yaws, least=30)
+    biased = distances(uncut, real, fake, frechet, draws=20)
+    assert biased["15-30"].value > 2 * biased["0-15"].value
+    level = distances(equal, real, fake, frechet, draws=20)
+    assert level["15-30"].value < 1.5 * level["0-15"].value
+    assert all(abs(found.value) < 0.3 for found in distances(uncut, real, fake, kernel, draws=20).values())
+    few = cells(YAW, {"c000": 5.0, "c001": 5.0, "c002": 5.0})
+    assert distances(few, real, fake, frechet) == {}
 
 
 def test_clips_without_a_score_are_counted(tmp_path):
