@@ -1,7 +1,9 @@
 """How sure a score is, and how sure a difference: intervals and p over clips and seeds.
 
 Frames of a clip are no independent draws, nor are clips of one identity, nor all clips of one trained network. So the
-clips of an identity are averaged first, and both identities and seeds are taken for draws of larger sets. Scores are mappings from clips to numbers, one mapping a training seed.
+clips of an identity are averaged first, and both identities and seeds are taken for draws of larger sets. With one
+seed an answer is about these very networks: of equal arms trained once each, a third are called different
+(benchmarks/aa.py --seeds 1). Scores are mappings from clips to numbers, one mapping a training seed.
 """
 
 import math
