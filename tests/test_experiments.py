@@ -7,11 +7,13 @@ import yaml
 
 from hallo3_lightning.ablation import grid
 from hallo3_lightning.ablation.runs import ancestor, fingerprint, resolve
+from hallo3_lightning.evaluation.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 GRIDS = sorted(EXPERIMENTS.glob("grids/*.yaml"))
-CONFIGS = sorted(set(EXPERIMENTS.rglob("*.yaml")) - set(GRIDS))
+PROTOCOLS = sorted(EXPERIMENTS.glob("protocols/*.yaml"))
+CONFIGS = sorted(set(EXPERIMENTS.rglob("*.yaml")) - set(GRIDS) - set(PROTOCOLS))
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,15 @@ def test_what_a_run_starts_from_is_there(path):
         assert Path(file).is_file(), file
 
 
+@pytest.mark.parametrize("path", PROTOCOLS, ids=name)
+def test_a_protocol_is_taken_and_says_what_it_leaves_open(path):
+    recipe = read_recipe(path.stem)
+    assert recipe.id == path.stem
+    assert len(recipe.hash) == 8
+    assert not path.stem.endswith("-paper") or len(recipe.choices) >= 5
+
+
 def test_there_are_configs_and_grids():
     assert {"tiny/identity.yaml", "tiny/audio.yaml"} <= {name(path) for path in CONFIGS}
+    assert {"hdtf-paper", "celebv-paper", "wild-paper", "hallo3-v1", "tiny"} <= {path.stem for path in PROTOCOLS}
     assert EXPERIMENTS / "grids/demo.yaml" in GRIDS

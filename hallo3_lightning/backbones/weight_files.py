@@ -100,7 +100,7 @@ SCRFD = WeightFile(
     source=f"{INSIGHTFACE}/antelopev2.zip (or buffalo_l.zip), or face_analysis/models of the published Hallo3 weights",
     licence=INSIGHTFACE_LICENCE,
     purpose="finds faces and five landmarks (SCRFD, arXiv 2105.04714)",
-    needed_by=("prepare",),
+    needed_by=("prepare", "evaluate"),
 )
 
 ARCFACE = WeightFile(
@@ -110,7 +110,7 @@ ARCFACE = WeightFile(
     source=f"{INSIGHTFACE}/antelopev2.zip, or face_analysis/models of the published Hallo3 weights",
     licence=INSIGHTFACE_LICENCE,
     purpose="face embeddings, the ones that the published Hallo3 is conditioned on (ArcFace, arXiv 1801.07698)",
-    needed_by=("prepare",),
+    needed_by=("prepare", "evaluate"),
 )
 
 SYNCNET = WeightFile(
@@ -120,7 +120,7 @@ SYNCNET = WeightFile(
     source=f"{LIPSYNC}/syncnet_v2.model",
     licence="not stated (the code beside it: MIT)",
     purpose="how far sound and lips are apart (SyncNet, Chung and Zisserman 2016)",
-    needed_by=("prepare",),
+    needed_by=("prepare", "evaluate"),
 )
 
 S3FD = WeightFile(
@@ -130,7 +130,7 @@ S3FD = WeightFile(
     source=f"{LIPSYNC}/sfd_face.pth (not the file of the same network that face-alignment has)",
     licence="not stated (the code beside it: MIT)",
     purpose="finds faces as the reference for Sync-C and Sync-D does (S3FD, arXiv 1708.05237)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 INCEPTION = WeightFile(
@@ -141,7 +141,7 @@ INCEPTION = WeightFile(
     source="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     licence="Apache-2.0 (pytorch-fid)",
     purpose="features of pictures for FID and KID (Inception-v3, arXiv 1512.00567)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 I3D = WeightFile(
@@ -151,7 +151,7 @@ I3D = WeightFile(
     source="github.com/wilson1yan/VideoGPT or github.com/Wangt-CN/DisCo, which fetch it for FVD (not i3d_torchscript.pt)",
     licence="not stated (the network it was converted from: Apache-2.0)",
     purpose="features of videos for FVD and KVD (I3D, arXiv 1705.07750)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 DEEP3D = WeightFile(
@@ -161,7 +161,7 @@ DEEP3D = WeightFile(
     source='github.com/sicxu/Deep3DFaceRecon_pytorch, README, "Prepare prerequisite models"',
     licence="not stated (the code beside it: MIT; the Basel Face Model's terms hold for shapes made with it)",
     purpose="expressions of faces for E-FID (R-Net of Deep3DFaceRecon, arXiv 1903.08527)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 DINO = WeightFile(
@@ -171,7 +171,7 @@ DINO = WeightFile(
     source="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
     licence="Apache-2.0",
     purpose="subject consistency (DINO ViT-B/16, arXiv 2104.14294)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 CLIP = WeightFile(
@@ -182,7 +182,7 @@ CLIP = WeightFile(
     source="https://huggingface.co/openai/clip-vit-base-patch32, the folder under its name (not OpenAI's ViT-B-32.pt)",
     licence="MIT (OpenAI's CLIP)",
     purpose="background consistency (CLIP ViT-B/32, arXiv 2103.00020)",
-    needed_by=(),
+    needed_by=("evaluate",),
 )
 
 RAFT = WeightFile(
@@ -192,11 +192,22 @@ RAFT = WeightFile(
     source="models.zip of github.com/princeton-vl/RAFT (download_models.sh)",
     licence="BSD-3-Clause",
     purpose="optical flow for the dynamic degree (RAFT, arXiv 2003.12039)",
-    needed_by=(),
+    needed_by=("evaluate",),
+)
+
+FACE_POINTS = WeightFile(
+    name="similarity_Lm3D_all.mat",
+    also_named=("BFM/similarity_Lm3D_all.mat",),
+    num_bytes=None,
+    sha256=None,
+    source="BFM/ of github.com/sicxu/Deep3DFaceRecon_pytorch",
+    licence="the Basel Face Model's terms",
+    purpose="where eyes, nose and mouth of the face model lie, to align faces for E-FID",
+    needed_by=("evaluate",),
 )
 
 REGISTRY: Mapping[str, WeightFile] = {
-    file.name: file for file in (SCRFD, ARCFACE, SYNCNET, S3FD, INCEPTION, I3D, DEEP3D, DINO, CLIP, RAFT)
+    file.name: file for file in (SCRFD, ARCFACE, SYNCNET, S3FD, INCEPTION, I3D, DEEP3D, DINO, CLIP, RAFT, FACE_POINTS)
 }
 
 

@@ -103,10 +103,11 @@ class Evaluation(nn.Module):
 
 def scorable(batch: Batch, names: Sequence[str]) -> tuple[str, ...]:
     """Those of the metrics whose every need the batch has."""
-    return tuple(name for name in names if all(_has(batch, need) for need in find("evaluation.metrics", name).needs))
+    return tuple(name for name in names if all(has(batch, need) for need in find("evaluation.metrics", name).needs))
 
 
-def _has(batch: Batch, need: str) -> bool:
+def has(batch: Batch, need: str) -> bool:
+    """Whether a batch has a field, or a track of the ground truth."""
     field, _, track = need.partition(".")
     value = getattr(batch, field)
     return value is not None and (not track or track in value)

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.cost import part_of
+from hallo3_lightning.training.alarms import Alarms
 from hallo3_lightning.training.curves import Curves
 from hallo3_lightning.training.finite import Finite
 from hallo3_lightning.training.parallel import Parallel
@@ -32,6 +33,7 @@ def callbacks(
         guard,
         Record(run),
         Predictions(run),
+        Alarms(),
         LearningRateMonitor("step"),
         Norms(part_of),
         PerBlock(parallel.recompute, parallel.compile),

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
 from hallo3_lightning.batch import Batch
+from hallo3_lightning.evaluation import rows_file
+from hallo3_lightning.evaluation.conditions import Conditions
 from hallo3_lightning.training.checkpoints import step_at_hand
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import gif
@@ -23,7 +25,7 @@ KEPT_CLIPS = 8
 
 
 class Record(Callback):
-    """Writes status.json every few seconds, facts.json, and after a test metrics.json and samples/clips.safetensors."""
+    """Writes status.json every few seconds, facts.json, and after a test metrics.json, rows.jsonl and samples/clips.safetensors."""
 
     def __init__(self, run: RunFolder, every_s: float = 2.0) -> None:
         self.run = run
@@ -33,6 +35,7 @@ class Record(Callback):
         self.first_step = 0
         self.seconds_before = 0.0
         self.clips: dict[str, list[Tensor]] = {}
+        self.conditions: Conditions | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.first_step = time.monotonic(), trainer.global_step
@@ -59,11 +62,15 @@ class Record(Callback):
         room = slice(0, max(0, KEPT_CLIPS - have))
         for name, video in ({"truth": batch.video} | outputs).items():
             self.clips.setdefault(name, []).append(video[room].cpu())
+        if self.conditions is None:
+            self.conditions = Conditions(batch, pl_module.device)
+        self.conditions.update(batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Phase)
         assert pl_module.evaluation is not None
         report = pl_module.evaluation.report()
+        conditions = {} if self.conditions is None else self.conditions.rows()
         if not trainer.is_global_zero:
             return
         curves = report["curves"].values()
@@ -72,6 +79,7 @@ class Record(Callback):
             clips[name] = torch.tensor([curve[key] for curve in curves])[:KEPT_CLIPS]
         self.run.samples.mkdir(parents=True, exist_ok=True)
         save_file(clips, self.run.samples / "clips.safetensors")
+        write_atomically(self.run.path / rows_file.NAME, "\n".join([*rows_file.lines_of(report, conditions), ""]))
         write_atomically(self.run.path / "metrics.json", json.dumps(report, indent=1))
         if trainer.logger is not None:
             scores = {f"test/{name}": metric["value"] for name, metric in report["metrics"].items()}

@@ -11,6 +11,8 @@ from safetensors.numpy import load_file
 
 from hallo3_lightning.ablation.runs import fingerprint, flat, resolve, results_of
 from hallo3_lightning.cli import main
+from hallo3_lightning.evaluation.conditions import CONDITIONS
+from hallo3_lightning.evaluation.rows_file import read
 from tests.behaviour.ending import stopping
 from tests.behaviour.studio import TINY, events, read_json, scalars
 
@@ -28,6 +30,11 @@ def test_a_finished_run_has_everything(identity):
     assert origin["fingerprint"] == fingerprint(identity.config())
     assert origin["data"]["arguments"]["takes"] == 6
     assert {"torch", "lightning", "python"} <= origin["versions"].keys()
+    rows = read(identity.path)
+    assert {name for source, name in rows.metrics if source == "generated"} >= set(
+        read_json(identity.path / "metrics.json")["metrics"]
+    )
+    assert {name: len(clips) for name, clips in rows.conditions.items()} == dict.fromkeys(CONDITIONS, 3)
     clips = load_file(identity.samples / "clips.safetensors")
     assert clips["generated"].shape == clips["truth"].shape == (3, 32, 3, 32, 32)
     assert clips["generated"].dtype == np.uint8
@@ -38,6 +45,7 @@ def test_tensorboard_has_curves_scores_strips_and_videos(studio):
     seen = events(run)
     assert [step for step, _ in scalars(run, "train/loss")] == [0, 1]
     assert {"val/loss", "lr-AdamW/pg1"} <= set(seen.Tags()["scalars"])
+    assert not [tag for tag in seen.Tags()["scalars"] if tag.startswith("alarm/")]  # three clips say too little
     report = run.metrics()
     assert report is not None
     assert {f"test/{name}" for name in report["metrics"]} <= set(seen.Tags()["scalars"])

@@ -1,0 +1,96 @@
+"""How far lips and sound are apart, at every shift."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hallo3_lightning.backbones.face_track import Track, TrackRules, crop, places, tracks
+from hallo3_lightning.backbones.lip_sync import LEAST_FRAMES
+from hallo3_lightning.backbones.s3fd import detect
+from hallo3_lightning.backbones.syncnet import distances, embeddings
+from hallo3_lightning.evaluation.feature import Feature
+from hallo3_lightning.evaluation.footage import Footage, Unscorable
+from hallo3_lightning.evaluation.networks import Networks
+from hallo3_lightning.geometry import audio_samples
+
+SHARE = 0.5
+"""Of the clip's frames that the face must be in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """The face that is looked at."""
+
+    track: Track
+    as_reference: bool
+    """Whether the reference would look at it: more than 100 detections, and larger than 100 pixels."""
+
+
+class Lips(Feature):
+    """distances [N, 31] of N windows, to the sound shifted by 15 frames either way, of the longest track; as_reference
+    [1] whether the reference would score it; span [2] its first frame and number of frames."""
+
+    variants: ClassVar[tuple[str, ...]] = ("syncnet",)
+    networks: ClassVar[tuple[str, ...]] = ("syncnet",)
+
+    def lacks(self, networks: Networks, has_faces: bool) -> list[str]:
+        absent = super().lacks(networks, has_faces)
+        return absent if has_faces or networks.has("s3fd") else [*absent, "s3fd"]
+
+    def runs(self, networks: Networks) -> tuple[str, ...]:
+        return (*self.networks, *(["s3fd"] if by_s3fd(networks) else []))
+
+    def fingerprint(self, networks: Networks, faces: str) -> str:
+        boxes = f"s3fd {networks.fingerprint('s3fd')}" if by_s3fd(networks) else f"faces {faces}"
+        return f"{super().fingerprint(networks, faces)}; {boxes}"
+
+    def measure(self, footage: Footage, networks: Networks) -> dict[str, Tensor]:
+        if footage.sound is None:
+            raise Unscorable("no sound")
+        followed = _followed(footage, networks)
+        track = followed.track
+        count = len(track.boxes)
+        if count < LEAST_FRAMES:
+            raise Unscorable(f"face in fewer than {LEAST_FRAMES} frames")
+        where = places(track.boxes)
+        faces = np.stack([crop(footage.frames[track.first + i], where, i) for i in range(count)])
+        sound = footage.sound[audio_samples(track.first) : audio_samples(track.first + count)]
+        network: Any = networks.network("syncnet")
+        found = distances(embeddings(network.cpu(), faces, sound))
+        return {
+            "distances": found,
+            "as_reference": torch.tensor([float(followed.as_reference)]),
+            "span": torch.tensor([track.first, count]),
+        }
+
+    def seconds(self, frames: int, height: int, width: int) -> float:
+        return 0.07 * frames + 0.26 * frames * (height * width) / (480 * 720)
+
+
+def by_s3fd(networks: Networks) -> bool:
+    """Whether faces are looked for as the reference does; not with invented weights, which find none."""
+    return not networks.invented and networks.has("s3fd")
+
+
+def _followed(footage: Footage, networks: Networks) -> Followed:
+    """The longest track of S3FD's faces, else of the others'."""
+    boxes = _detections(footage, networks)
+    if not any(boxes):
+        raise Unscorable("no face")
+    least = max(round(SHARE * len(boxes)), LEAST_FRAMES) - 1
+    found = tracks(boxes, TrackRules(more_than=least, larger_than=0))
+    if not found:
+        raise Unscorable(f"no face in {SHARE:.0%} of the frames")
+    reference = {track.first for track in tracks(boxes, TrackRules())}
+    longest = max(found, key=lambda track: len(track.boxes))
+    return Followed(longest, longest.first in reference)
+
+
+def _detections(footage: Footage, networks: Networks) -> list[list[tuple[float, ...]]]:
+    if by_s3fd(networks):
+        network: Any = networks.network("s3fd")
+        return [[tuple(box) for box in detect(network.cpu(), frame).boxes] for frame in footage.frames]
+    return [[face.box] if face else [] for face in footage.faces]

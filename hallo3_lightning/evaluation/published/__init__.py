@@ -1,0 +1,1 @@
+"""Metrics that other projects report too, one file each: `published_metric.metric` finds them by protocol id."""

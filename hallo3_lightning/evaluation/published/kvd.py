@@ -1,0 +1,24 @@
+"""KVD: how far two sets of videos are apart, whatever their number."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from hallo3_lightning.evaluation.distances import kernel
+from hallo3_lightning.evaluation.features.i3d import I3D
+from hallo3_lightning.evaluation.published_metric import SetDistance
+
+
+class KVD(SetDistance):
+    """Kernel distance of I3D logits, one row a clip; its mean is 0 for two sets of one distribution (arXiv 1812.01717)."""
+
+    title: ClassVar[str] = "KVD"
+    few: ClassVar[int] = 30
+    variants: ClassVar[tuple[str, ...]] = I3D.variants
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (f"i3d/{self.variant}",)
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        return kernel(real, fake)

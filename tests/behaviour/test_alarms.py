@@ -1,0 +1,30 @@
+"""Alarms during a run: scalars at every validation, sentences for those that ring."""
+
+import pytest
+
+from datamodules.synthetic.autoencoder import fit_autoencoder
+from datamodules.synthetic.write import synthesize
+from tests.behaviour.studio import LAYER, Studio, events, scalars
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> Studio:
+    """As the studio, with clips enough for an alarm."""
+    folder = tmp_path_factory.mktemp("wide")
+    fit_autoencoder(synthesize(folder / "shards", takes=6, held_out=6, frames=34, size=32, workers=1))
+    (folder / "small.yaml").write_text(LAYER.format(folder=folder))
+    return Studio(folder)
+
+
+def test_an_untrained_network_rings(wide, capsys):
+    run = wide.run("fit", *wide.identity, "--trainer.val_check_interval=1")
+    told = capsys.readouterr().out
+    assert [step for step, _ in scalars(run, "alarm/low_quality")] == [1, 2]
+    assert min(excess for _, excess in scalars(run, "alarm/low_quality")) > 0
+    assert told.count("low quality: pictures are noisy") == 2
+    assert told.count("alarm at step 2: ") == sum(excess[1][1] > 0 for excess in _alarms(run))
+    assert "alarm/lips_off" not in events(run).Tags()["scalars"]  # phase 1 hears nothing
+
+
+def _alarms(run) -> list[list[tuple[int, float]]]:
+    return [scalars(run, tag) for tag in events(run).Tags()["scalars"] if tag.startswith("alarm/")]
