@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 from hallo3_lightning.evaluation.feature import feature, measured
 from hallo3_lightning.evaluation.footage import Footage, Framing, shoot
 from hallo3_lightning.evaluation.networks import Networks

@@ -29,6 +29,9 @@ TRAINER_KEYS = (
 )
 """Trainer options that change results; logging and validation intervals do not. See also `clips_a_step`."""
 
+PARALLEL_KEYS = ("gather", "reduce", "meta")
+"""Of the options of `parallel`, those that change results."""
+
 LOCK_PATIENCE_S = 1.0
 """How long a starting run waits for its lock: somebody who only looks at it holds it for an instant."""
 
@@ -186,6 +189,7 @@ def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
         "data": {k: v for k, v in config["data"].items() if k not in DATA_KEYS_ASIDE},
         "trainer": {k: config["trainer"].get(k) for k in TRAINER_KEYS},
         "clips_a_step": clips_a_step(config),
+        "parallel": {k: v for k, v in (config.get("parallel") or {}).items() if k in PARALLEL_KEYS},
     }
     return flat(kept)
 

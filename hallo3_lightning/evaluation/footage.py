@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.bad_sample import BadSample
 from datamodules.prepare.faces import Face, FaceFinder, FacesFile
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 from hallo3_lightning.geometry import audio_samples
 
 MEASURED = "measured"

@@ -9,7 +9,7 @@ import torch
 from datamodules.bad_sample import BadSample
 from datamodules.prepare.faces import FaceFinder, FoundFaces
 from datamodules.processes import spread
-from datamodules.video_file import VideoFile
+from datamodules.video.video_file import VideoFile
 from hallo3_lightning.evaluation.feature import feature, measured
 from hallo3_lightning.evaluation.folders import Pairing, Video
 from hallo3_lightning.evaluation.footage import Footage, Framing, Measured, Unscorable, shoot

@@ -121,6 +121,15 @@ class InventedFaces:
         """Of the file."""
         return f"invented landmarks, {'the whole picture' if self.told is None else self.told.fingerprint}"
 
+    @property
+    def knows_identities(self) -> bool:
+        """No."""
+        return False
+
+    def told_of(self, video: str) -> str:
+        """What the file told of it."""
+        return "" if self.told is None else self.told.told_of(video)
+
     def faces(self, frame: np.ndarray, video: str, number: int) -> list[Face]:
         """The faces of one frame, largest first."""
         whole = Face((0.0, 0.0, float(frame.shape[1]), float(frame.shape[0])))

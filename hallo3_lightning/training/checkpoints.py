@@ -56,11 +56,13 @@ def torn(path: Path) -> str | None:
     """What a checkpoint lacks to be complete; None where nothing."""
     try:
         sizes = json.loads((path / COMPLETE).read_text())
+        if FACTS not in sizes or not any(name.endswith(".safetensors") for name in sizes):
+            return f"{COMPLETE} names no tensors or no {FACTS}"
         for name, size in sizes.items():
             found = (path / name).stat().st_size
             if found != size:
                 return f"{name} has {found} of {size} bytes"
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         return f"{COMPLETE} or what it names cannot be read ({type(error).__name__})"
     return None
 

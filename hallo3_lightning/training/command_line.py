@@ -50,6 +50,7 @@ QUIET = (
     "Found .* in eval mode at the start of training",
     "Checkpoint directory .* exists and is not empty",
     "You're resuming from a checkpoint that ended before the epoch ended",
+    "FSDP2-wrapped module .* returned a view tensor",  # of the reference network, and nobody writes into it
     "The `srun` command is available on your system but is not used",
 )
 """Lightning's warnings that are no news: its own code, our frozen encoders, and resuming, which TalkingHead sees to."""

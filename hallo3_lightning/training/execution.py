@@ -12,7 +12,9 @@ from datamodules.talking_head import TalkingHead
 from hallo3_lightning.ablation.runs import RunFolder, State
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training import launching, provenance
+from hallo3_lightning.training.checkpoints import newest, step_of
 from hallo3_lightning.training.phase import Phase
+from hallo3_lightning.training.saving import EveryFewSteps
 from hallo3_lightning.training.signals import Guard, Stopped, hung
 
 
@@ -67,10 +69,24 @@ class Execution:
         self.trainer.fit(model, **arguments)
         wanted = self.settings["trainer"]["max_steps"]
         ended = self.trainer.global_step >= wanted
+        if ended:
+            self._refuse_to_end_unsaved(wanted)
         if ended and self.settings["run"]["evaluate"]:
             self.trainer.test(model, datamodule=self.datamodule, verbose=False)
         state: State = "finished" if ended else "stopped"
         self._record(state=state, max_steps=wanted)
+
+    def _refuse_to_end_unsaved(self, wanted: int) -> None:
+        """With run.checkpoint_failure go_on a run may come to its last step and have nothing to show for it."""
+        if not any(isinstance(callback, EveryFewSteps) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
+            return
+        last = newest(self.run.checkpoints)
+        if last is None or step_of(last) < wanted:
+            self._record(state="stopped", max_steps=wanted)
+            raise UsageError(
+                f"{self.run.path} has trained {wanted} steps, but its last checkpoint could not be written; make room, and "
+                f"type the same command again: it goes on from {last.name if last else 'the beginning'}"
+            )
 
     def _recorded(self, work: Callable[[], None]) -> None:
         """Do it; what stops it is written into the run's status before it goes on its way.

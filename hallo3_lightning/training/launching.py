@@ -16,6 +16,7 @@ from typing import Any
 
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.training.parallel import Parallel
 
 PRINT = "--print-sbatch"
 
@@ -74,7 +75,7 @@ def sbatch_script(arguments: Sequence[str], settings: Mapping[str, Any], run: Ru
     lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in options.items()]
     lines += ["#SBATCH --requeue" if job.requeue else "#SBATCH --no-requeue", "", PORT, *job.setup]
     typed = shlex.join([sys.executable, "-m", "hallo3_lightning.cli", *command_in_job(arguments, nodes)])
-    lines += [f"cd {shlex.quote(str(Path.cwd()))}", f"srun --kill-on-bad-exit=1 {typed}"]
+    lines += [f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(["srun", *_srun(job)]) + f" {typed}"]
     return "\n".join(["#!/bin/bash", *lines, ""])
 
 
@@ -96,7 +97,7 @@ def submit(arguments: Sequence[str], settings: Mapping[str, Any], run: RunFolder
         time=job.time,
         signal_delay_s=job.signal_margin_s,
         setup=[PORT, *job.setup],
-        srun_args=["--kill-on-bad-exit=1"],
+        srun_args=_srun(job),
         additional_parameters={"requeue" if job.requeue else "no-requeue": True},
     )
     try:
@@ -186,9 +187,15 @@ def _job(settings: Mapping[str, Any]) -> Slurm:
     return job
 
 
+def _srun(job: Slurm) -> list[str]:
+    """Options of srun; since SLURM 22.05 it does not take over the cores that sbatch was given."""
+    return ["--kill-on-bad-exit=1", *([f"--cpus-per-task={job.cpus_per_task}"] if job.cpus_per_task else [])]
+
+
 def _options(job: Slurm, nodes: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Options that sbatch and submitit share; those not given are left to the cluster."""
     devices = _devices(settings["trainer"]["devices"])
+    Parallel(**settings["parallel"]).refuse_other_world(nodes, devices)
     on_cpu = settings["trainer"]["accelerator"] == "cpu"
     given = {
         "nodes": nodes,

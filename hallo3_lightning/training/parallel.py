@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
@@ -30,7 +30,9 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Parallel:
-    """How a run is spread over processes, and what it spends to save memory; its results are the same without.
+    """How a run is spread over processes, and what it spends to save memory.
+
+    Its results are the same without, but for `gather`, `reduce` and `meta`, which count in a run's fingerprint.
 
     Args:
         shard: ranks that share one copy of parameters, gradients and optimizer state (FSDP2); 1 with replicate 1 leaves
@@ -62,6 +64,14 @@ class Parallel:
     @property
     def ranks(self) -> int:
         return self.shard * self.replicate
+
+    def refuse_other_world(self, nodes: int, devices: int) -> None:
+        """Raise a UsageError unless these are as many ranks, or spreading is left to trainer.strategy."""
+        if self.ranks not in (1, nodes * devices):
+            raise UsageError(
+                f"parallel.shard {self.shard} x parallel.replicate {self.replicate} makes {self.ranks} ranks, but "
+                f"trainer.num_nodes {nodes} x trainer.devices {devices} gives {nodes * devices}; make them equal"
+            )
 
 
 class Sharded(ModelParallelStrategy):
@@ -112,12 +122,7 @@ class Sharded(ModelParallelStrategy):
 
     def _configure_launcher(self) -> None:
         """The first moment at which nodes and devices are known, and no process has been started yet."""
-        ranks, asked = self.num_nodes * self.num_processes, self.parallel
-        if ranks != asked.ranks:
-            raise UsageError(
-                f"parallel.shard {asked.shard} x parallel.replicate {asked.replicate} makes {asked.ranks} ranks, but "
-                f"trainer.num_nodes {self.num_nodes} x trainer.devices {self.num_processes} gives {ranks}; make them equal"
-            )
+        self.parallel.refuse_other_world(self.num_nodes, self.num_processes)
         super()._configure_launcher()
 
     def _mesh(self) -> DeviceMesh:
@@ -133,7 +138,7 @@ def strategy_for(parallel: Parallel, asked: Any, precision: Any, saves_in_backgr
     Raises UsageError for what cannot be had together.
     """
     if parallel.ranks == 1:
-        return asked
+        return DDPStrategy(timeout=timedelta(seconds=parallel.timeout_s)) if asked == "ddp" else asked
     if asked != "auto":
         raise UsageError(
             f"trainer.strategy is set and so are parallel.shard {parallel.shard} x parallel.replicate "

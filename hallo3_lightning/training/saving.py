@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +34,8 @@ from hallo3_lightning.training.checkpoints import (
     torn,
 )
 
-ASIDE = ".tmp"
+ASIDE, AWAY = ".tmp", ".old"
+"""What a checkpoint is called before it has its name, and while it is being removed."""
 PART = "part"
 """`part-<rank>` says that a rank's file is written and synced."""
 PATIENCE_S = 600.0
@@ -69,9 +69,19 @@ class Writer:
     def save(self, final: Path, tensors: Tensors, facts: Facts) -> None:
         """Save as the folder `final`.
 
-        Raises SaveFailed, on every rank that takes part, where one could not write: now or, if asynchronous, the one before.
+        Raises SaveFailed, on every rank that takes part, where one could not write: now or, if asynchronous, the one
+        before, when this one is under way.
         """
-        self.wait()
+        late: SaveFailed | None = None
+        try:
+            self.wait()
+        except SaveFailed as failure:
+            late = failure
+        self._start(final, tensors, facts)
+        if late is not None:
+            raise late
+
+    def _start(self, final: Path, tensors: Tensors, facts: Facts) -> None:
         aside, text = final.with_name(final.name + ASIDE), _as_json(facts)
         writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
         self._agreed(lambda: _emptied(aside) if self._rank == 0 else None, final)
@@ -143,9 +153,16 @@ class Folders(CheckpointIO):
 
     def __init__(self, asynchronous: bool = False) -> None:
         self.writer = Writer(alone=True, asynchronous=asynchronous)
+        self.failure: str | None = None
+        """Of the first rank under DDP: the others wait for it, and must hear of it behind that. See `told_by_all`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        self.writer.save(Path(path), *taken_apart(checkpoint))
+        try:
+            self.writer.save(Path(path), *taken_apart(checkpoint))
+        except SaveFailed as failure:
+            if not dist.is_initialized():
+                raise
+            self.failure = str(failure)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Everything of a checkpoint, in main memory."""
@@ -169,15 +186,16 @@ class EveryFewSteps(Checkpoint):
     """
 
     def __init__(self, folder: Path, every: int, keep: int = 2, on_failure: OnFailure = "stop") -> None:
-        if keep < 1:
-            raise UsageError(f"run.checkpoints_kept is {keep}; keep at least 1")
+        for name, number in {"run.checkpoints_kept": keep, "run.checkpoint_every": every}.items():
+            if number < 1:
+                raise UsageError(f"{name} is {number}; expected 1 or more")
         self.folder, self.every, self.keep, self.on_failure = folder, every, keep, on_failure
-        self.saved_step = 0
+        self.saved_step = self.tried_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved_step = trainer.global_step
+        self.saved_step = self.tried_step = trainer.global_step
         if trainer.is_global_zero:
-            for left in self.folder.glob(f"*{ASIDE}"):
+            for left in (*self.folder.glob(f"*{ASIDE}"), *self.folder.glob(f"*{AWAY}")):
                 shutil.rmtree(left, ignore_errors=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -185,7 +203,8 @@ class EveryFewSteps(Checkpoint):
 
         Behind a validation that is due now: else a kill within it would leave a gap in its curves.
         """
-        if trainer.global_step % self.every == 0 and not _validates_now(trainer):
+        step = trainer.global_step
+        if step % self.every == 0 and step != self.tried_step and not _validates_now(trainer):
             self.save_now(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -198,30 +217,35 @@ class EveryFewSteps(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_now(trainer)
-        self._guarded(lambda: _writer_of(trainer).wait())
+        self._guarded(trainer, lambda: _writer_of(trainer).wait())
         self._forget(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lightning raises this one between two steps, where the state is whole; others may come in the middle."""
         if isinstance(exception, SIGTERMException) and trainer.training:
             self.save_now(trainer)
-            self._guarded(lambda: _writer_of(trainer).wait())
+            self._guarded(trainer, lambda: _writer_of(trainer).wait())
 
     def save_now(self, trainer: Trainer) -> None:
         """Save this step if it is not saved; all ranks call it."""
-        if trainer.global_step == self.saved_step:
+        step = self.tried_step = trainer.global_step
+        if step == self.saved_step:
             return
-        self.saved_step = trainer.global_step
-        self._guarded(lambda: trainer.save_checkpoint(self.folder / f"step={trainer.global_step}.ckpt"))
+        if self._guarded(trainer, lambda: trainer.save_checkpoint(self.folder / f"step={step}.ckpt")):
+            self.saved_step = step
         self._forget(trainer)
 
-    def _guarded(self, save: Callable[[], None]) -> None:
+    def _guarded(self, trainer: Trainer, save: Callable[[], None]) -> bool:
+        """Whether it went well, on every rank."""
         try:
             save()
+            told_by_all(trainer)
         except SaveFailed as failure:
             if self.on_failure == "stop":
                 raise
             rank_zero_warn(f"{failure}; training goes on")
+            return False
+        return True
 
     def _forget(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
@@ -235,10 +259,19 @@ class EveryFewSteps(Checkpoint):
 
 def removed(path: Path) -> None:
     """Take a checkpoint away: first its name, so that it is never there in part."""
-    aside = path.with_name(path.name + ASIDE)
-    with suppress(OSError):
-        path.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    away = path.with_name(path.name + AWAY)
+    shutil.rmtree(away, ignore_errors=True)
+    path.rename(away)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def told_by_all(trainer: Trainer) -> None:
+    """Raise SaveFailed on all ranks where the one that saves for all could not."""
+    plugin = trainer.strategy.checkpoint_io if not hasattr(trainer.strategy, "writer") else None
+    if isinstance(plugin, Folders):
+        failure, plugin.failure = trainer.strategy.broadcast(plugin.failure), None
+        if failure is not None:
+            raise SaveFailed(failure)
 
 
 def _validates_now(trainer: Trainer) -> bool:

@@ -57,7 +57,7 @@ def test_wrong_arguments_and_a_folder_not_to_be_written_are_one_sentence(studio,
         ("cache", shards, str(tmp_path / "a"), *studio.identity, "--signals", "latent"): "did you mean 'latents'",
         ("cache", str(tmp_path), str(tmp_path / "a"), *studio.identity): "neither train",
         ("cache", shards, str(tmp_path / "a")): "--config",
-        ("cache", shards, "/dev/full/a", *studio.identity): "make room or name another folder",
+        ("cache", shards, "/dev/full/a", *studio.identity): "name another folder",
     }
     for command, message in wrong.items():
         assert main(list(command)) == 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.video_file import VideoFile, write_mp4
+from datamodules.video.video_file import VideoFile, write_mp4
 from hallo3_lightning import cli
 from hallo3_lightning.backbones.published import NOT_A_SCORE
 from hallo3_lightning.backbones.weight_files import ARCFACE, SCRFD, SYNCNET

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.prepare.faces import FacesFile
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 from hallo3_lightning.evaluation.footage import Framing, shoot
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.synthetic.take import make_take
-from datamodules.video_file import write_mp4
+from datamodules.video.video_file import write_mp4
 
 FRAMES, SIZE = 24, 64
 

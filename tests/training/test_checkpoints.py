@@ -23,7 +23,7 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
     weights,
 )
-from hallo3_lightning.training.saving import Folders, SaveFailed
+from hallo3_lightning.training.saving import EveryFewSteps, Folders, SaveFailed
 
 TENSORS = {
     "whole": torch.arange(35.0).reshape(5, 7),
@@ -102,7 +102,8 @@ TEARS = {
     "a file is gone": (lambda path: next(path.glob("*.safetensors")).unlink(), "FileNotFoundError"),
     "the mark is gone": (lambda path: (path / COMPLETE).unlink(), "FileNotFoundError"),
     "the mark is garbled": (lambda path: (path / COMPLETE).write_text("{"), "JSONDecodeError"),
-    "the mark is something else": (lambda path: (path / COMPLETE).write_text("[1]"), "AttributeError"),
+    "the mark names nothing": (lambda path: (path / COMPLETE).write_text("{}"), "names no tensors"),
+    "the mark is something else": (lambda path: (path / COMPLETE).write_text("[1]"), "names no tensors"),
 }
 
 
@@ -134,6 +135,30 @@ def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(tmp_path):
         saved(tmp_path, 2)
     assert torn(path) is None
     assert newest(tmp_path) == path
+
+
+def test_a_torn_one_is_replaced_by_the_same_step_trained_again(tmp_path):
+    path = saved(tmp_path, 2, {"a": torch.zeros(3)})
+    cut(path)
+    assert saved(tmp_path, 2, {"a": torch.ones(3)}) == path
+    assert weights(path)["a"].all()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_in_the_background_a_failure_costs_one_checkpoint(tmp_path):
+    first, plugin = tmp_path / "step=3.ckpt", Folders(asynchronous=True)
+    (tmp_path / "step=3.ckpt.tmp").write_text("in the way")
+    with pytest.raises(SaveFailed):
+        plugin.save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, first)
+    plugin.save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, tmp_path / "step=4.ckpt")
+    plugin.teardown()
+    assert newest(tmp_path) == tmp_path / "step=4.ckpt"
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"every": 3, "keep": 0}])
+def test_no_checkpoint_at_all_is_not_offered(tmp_path, wrong):
+    with pytest.raises(UsageError, match="is 0; expected 1 or more"):
+        EveryFewSteps(tmp_path, **wrong)
 
 
 def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
