@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from hallo3_lightning.ablation.runs import write_atomically
+
+OF_VALIDATION = ("val/", "alarm/")
+"""What Lightning still holds, in a step behind a validation, of that."""
 
 HEADER = "step,name,value\n"
 
@@ -61,6 +64,36 @@ class Curves(Logger):
         if self.from_step is not None:
             kept = [row for row in kept if row[0] < self.from_step]
         write_atomically(self.file, HEADER + "".join(f"{step},{name},{value!r}\n" for step, name, value in kept))
+
+
+class LastRow(Callback):
+    """Carries the numbers of a step in its checkpoint: Lightning logs them when that is there already, and a process
+    killed in between would leave a gap for ever."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.metrics: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if not trainer.training:  # in a validation the step before it is logged
+            return
+        shown = {name: value for name, value in trainer.logged_metrics.items() if not name.startswith(OF_VALIDATION)}
+        metrics = {name: float(value) for name, value in shown.items()}
+        checkpoint["last_row"] = {"step": trainer.global_step - 1, "metrics": metrics}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        row = checkpoint.get("last_row", {})
+        self.step, self.metrics = row.get("step", 0), row.get("metrics", {})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what is missing, if it is of a step that is logged."""
+        tables = [logger for logger in trainer.loggers if isinstance(logger, Curves)]
+        if not self.metrics or not tables or (self.step + 1) % log_interval(trainer):
+            return
+        there = {name for step, name, _ in rows(tables[0].file) if step == self.step}
+        missing = {name: value for name, value in self.metrics.items() if name not in there}
+        for logger in trainer.loggers if missing else ():
+            logger.log_metrics(missing, step=self.step)
 
 
 def log_interval(trainer: Trainer) -> int:

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.cost import part_of
 from hallo3_lightning.training.alarms import Alarms
-from hallo3_lightning.training.curves import Curves
+from hallo3_lightning.training.curves import Curves, LastRow
 from hallo3_lightning.training.finite import Finite
 from hallo3_lightning.training.parallel import Parallel
 from hallo3_lightning.training.per_block import PerBlock
@@ -36,6 +36,7 @@ def callbacks(
         Alarms(),
         LearningRateMonitor("step"),
         Norms(part_of),
+        LastRow(),
         PerBlock(parallel.recompute, parallel.compile),
     ]
     if chosen["sample_every"]:

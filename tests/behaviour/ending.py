@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -22,6 +25,22 @@ class EndAt(Callback):
             os.kill(os.getpid(), self.by)
 
 
+class KillWhenNamed(Callback):
+    """Kills this process as soon as a checkpoint has its name: before its step is in the curves."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        path = Path(trainer.default_root_dir) / "checkpoints" / f"step={self.step}.ckpt"
+        threading.Thread(target=self._watch, args=(path,), daemon=True).start()
+
+    def _watch(self, path: Path) -> None:
+        while not path.is_dir():
+            time.sleep(0.0001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class StopAt(Callback):
     """Ends training by Lightning's own flag, as early stopping does."""
 
@@ -35,6 +54,11 @@ class StopAt(Callback):
 def ending(step: int, by: str) -> str:
     """The argument that puts EndAt into a run."""
     return _callback("EndAt", step=step, by=by)
+
+
+def killing_when_named(step: int) -> str:
+    """The argument that puts KillWhenNamed into a run."""
+    return _callback("KillWhenNamed", step=step)
 
 
 def stopping(step: int) -> str:

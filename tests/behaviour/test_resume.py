@@ -1,10 +1,12 @@
 """A run that was killed goes on as if it had not been."""
 
 import signal
+from pathlib import Path
 
 import torch
 
-from tests.behaviour.ending import ending, stopping
+from hallo3_lightning.training.curves import rows
+from tests.behaviour.ending import ending, killing_when_named, stopping
 from tests.behaviour.studio import checkpoint, process, read_json, scalars
 
 SIX = ("--trainer.max_steps=6", "--run.checkpoint_every=2", "--seed_everything=3")
@@ -54,6 +56,30 @@ def test_a_run_stopped_killed_and_told_to_end_ends_as_the_unbroken_one(studio, t
         assert scalars(broken, tag) == scalars(unbroken, tag), "no step is missing, doubled or different"
     assert [step for step, _ in scalars(broken, "train/loss")] == [0, 1, 2, 3, 4, 5]
     assert len(read_json(broken.path / "provenance.json")["resumed"]) == 3
+
+
+def test_a_kill_between_a_checkpoint_and_its_row_leaves_no_gap(studio, tmp_path):
+    """Nothing is due but checkpoints: step 3 is saved, and the process is gone before its numbers are logged."""
+    typed = (
+        "fit",
+        *studio.identity,
+        "--trainer.max_steps=5",
+        "--run.checkpoint_every=3",
+        "--trainer.limit_val_batches=0",
+    )
+    unbroken = studio.run(*typed)
+    moved = (*typed, f"--run.root={tmp_path}")
+    broken = studio.place(*moved)
+    assert process(*moved, killing_when_named(3)).returncode == -signal.SIGKILL
+    assert studio.run(*moved).status().state == "finished"
+    assert scalars(broken, "train/loss") == scalars(unbroken, "train/loss")
+    one, other = (sorted(timeless(run.path / "curves.csv")) for run in (unbroken, broken))
+    assert one == other
+
+
+def timeless(file: Path) -> list[tuple[int, str, float]]:
+    """Rows of a table of curves, apart from those that a clock makes."""
+    return [row for row in rows(file) if not row[1].startswith(("speed/", "memory/", "time/"))]
 
 
 def test_a_checkpoint_goes_on_with_other_batches_of_the_same_step(studio):
