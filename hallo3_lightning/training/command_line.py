@@ -216,7 +216,8 @@ class CommandLine(LightningCLI):
         if not shows_progress:
             kwargs["enable_progress_bar"] = False
         keeps = config["enable_checkpointing"] is not False
-        callbacks = equipment.callbacks(self.run, self.settings, self.guard, keeps, shows_progress)
+        resumed = self._get(self.config, "ckpt_path")
+        callbacks = equipment.callbacks(self.run, self.settings, self.guard, resumed, keeps, shows_progress)
         given = self._get(self.config_init, "trainer")
         data_wait = DataWait() if given["profiler"] is None else None
         callbacks.append(Speed(partial(work_of, self.settings), data_wait))

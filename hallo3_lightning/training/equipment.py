@@ -23,7 +23,12 @@ from hallo3_lightning.training.watch import Norms
 
 
 def callbacks(
-    run: RunFolder, settings: Mapping[str, Any], guard: Guard, keeps_checkpoints: bool, shows_progress: bool
+    run: RunFolder,
+    settings: Mapping[str, Any],
+    guard: Guard,
+    goes_on_from: str | None,
+    keeps_checkpoints: bool,
+    shows_progress: bool,
 ) -> list[Callback]:
     """In the order in which they act. What was trained is counted before anything is saved."""
     chosen, parallel = settings["run"], Parallel(**settings["parallel"])
@@ -43,7 +48,7 @@ def callbacks(
         found.append(Samples(chosen["sample_every"]))
     if keeps_checkpoints:
         every, kept, failure = (chosen[key] for key in ("checkpoint_every", "checkpoints_kept", "checkpoint_failure"))
-        found.append(EveryFewSteps(run.checkpoints, every, kept, failure))
+        found.append(EveryFewSteps(run.checkpoints, every, kept, failure, goes_on_from))
     return [*found, RichProgressBar()] if shows_progress else found
 
 

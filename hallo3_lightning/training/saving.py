@@ -183,14 +183,26 @@ class EveryFewSteps(Checkpoint):
         every: optimizer steps between two.
         keep: complete ones that stay; the newest complete one always does.
         on_failure: whether a run goes on or stops where one cannot be written.
+        goes_on_from: the one that this process found to go on from.
     """
 
-    def __init__(self, folder: Path, every: int, keep: int = 2, on_failure: OnFailure = "stop") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        keep: int = 2,
+        on_failure: OnFailure = "stop",
+        goes_on_from: str | None = None,
+    ) -> None:
         for name, number in {"run.checkpoints_kept": keep, "run.checkpoint_every": every}.items():
             if number < 1:
                 raise UsageError(f"{name} is {number}; expected 1 or more")
         self.folder, self.every, self.keep, self.on_failure = folder, every, keep, on_failure
+        self.goes_on_from = goes_on_from
         self.saved_step = self.tried_step = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        refuse_other_choices(self.goes_on_from)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved_step = self.tried_step = trainer.global_step
@@ -255,6 +267,20 @@ class EveryFewSteps(Checkpoint):
         for path in there[there.index(complete[0]) :] if complete else []:
             if path not in complete[: self.keep]:
                 removed(path)
+
+
+def refuse_other_choices(chosen: str | None) -> None:
+    """Raise a UsageError on every rank unless all found the same checkpoint to go on from; every rank calls it."""
+    if not dist.is_initialized():
+        return
+    found: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, chosen)
+    if len(set(found)) > 1:
+        told = ", ".join(f"rank {rank}: {Path(path).name if path else 'none'}" for rank, path in enumerate(found))
+        raise UsageError(
+            f"the ranks found different checkpoints to go on from ({told}): the folder of the run does not look the same "
+            "from all nodes; wait until it does, or mend its file system, and start again"
+        )
 
 
 def removed(path: Path) -> None:

@@ -23,7 +23,7 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
     weights,
 )
-from hallo3_lightning.training.saving import EveryFewSteps, Folders, SaveFailed
+from hallo3_lightning.training.saving import EveryFewSteps, Folders, SaveFailed, refuse_other_choices
 
 TENSORS = {
     "whole": torch.arange(35.0).reshape(5, 7),
@@ -153,6 +153,25 @@ def test_in_the_background_a_failure_costs_one_checkpoint(tmp_path):
     plugin.save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, tmp_path / "step=4.ckpt")
     plugin.teardown()
     assert newest(tmp_path) == tmp_path / "step=4.ckpt"
+
+
+def choose(rank: int, meeting: Path, chosen: tuple[str | None, ...]) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=len(chosen))
+    try:
+        refuse_other_choices(chosen[rank])
+    except UsageError as error:
+        meeting.with_name(f"rank{rank}").write_text(str(error))
+    torch.distributed.barrier()
+
+
+@pytest.mark.parametrize(
+    "chosen", [("a/step=3.ckpt", "a/step=6.ckpt"), (None, "a/step=3.ckpt"), ("a/step=3.ckpt",) * 2]
+)
+def test_ranks_that_found_different_checkpoints_all_say_so(tmp_path, chosen):
+    torch.multiprocessing.spawn(choose, (tmp_path / "meeting", chosen), nprocs=2)
+    said = [path.read_text() for path in tmp_path.glob("rank*")]
+    assert len(said) == (0 if chosen[0] == chosen[1] else 2)
+    assert all("rank 1: step=" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"every": 3, "keep": 0}])
