@@ -40,10 +40,11 @@ from hallo3_lightning.training.complaint import Parser, sentence
 from hallo3_lightning.training.execution import Execution
 from hallo3_lightning.training.parallel import Parallel, strategy_for
 from hallo3_lightning.training.phase import Phase
-from hallo3_lightning.training.saving import Folders, OnFailure
+from hallo3_lightning.training.saving import OnFailure
 from hallo3_lightning.training.signals import Ear, Guard
 from hallo3_lightning.training.watch import DataWait, Speed
 from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
+from hallo3_lightning.training.writing import Folders
 
 QUIET = (
     ".*LeafSpec.*is deprecated",

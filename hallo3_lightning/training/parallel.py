@@ -23,7 +23,7 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.blank import fill
 from hallo3_lightning.training.checkpoints import read_into, taken_apart
 from hallo3_lightning.training.per_block import Compiler, stacks
-from hallo3_lightning.training.saving import Writer
+from hallo3_lightning.training.writing import Writer
 
 Precision = Literal["float32", "bfloat16"]
 

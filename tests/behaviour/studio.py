@@ -14,7 +14,7 @@ from hallo3_lightning.ablation.runs import RunFolder, named
 from hallo3_lightning.cli import main
 from hallo3_lightning.training.checkpoints import newest
 from hallo3_lightning.training.command_line import ConfigOnly
-from hallo3_lightning.training.saving import Folders
+from hallo3_lightning.training.writing import Folders
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "experiments/tiny"

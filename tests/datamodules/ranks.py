@@ -21,7 +21,8 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.clip_mean import ClipMean
 from hallo3_lightning.training.checkpoints import newest
 from hallo3_lightning.training.resume import CountTrained
-from hallo3_lightning.training.saving import EveryFewSteps, Folders
+from hallo3_lightning.training.saving import EveryFewSteps
+from hallo3_lightning.training.writing import Folders
 
 PATIENCE_S = 60
 SERVER = get_context("forkserver")

@@ -14,7 +14,7 @@ import torch
 from datamodules.shards import write_shard
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.training.checkpoints import newest
-from hallo3_lightning.training.saving import Folders
+from hallo3_lightning.training.writing import Folders
 from tests.datamodules.ranks import Leg, place, started, train, validate
 
 STEPS, GLOBAL_BATCH = 17, 8

@@ -23,7 +23,8 @@ from hallo3_lightning.training.checkpoints import (
     torn_after,
     weights,
 )
-from hallo3_lightning.training.saving import EveryFewSteps, Folders, SaveFailed, refuse_other_choices
+from hallo3_lightning.training.saving import EveryFewSteps, refuse_other_choices
+from hallo3_lightning.training.writing import Folders, SaveFailed
 
 TENSORS = {
     "whole": torch.arange(35.0).reshape(5, 7),

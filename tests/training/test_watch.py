@@ -13,7 +13,7 @@ from hallo3_lightning.cost import part_of, work_of
 from hallo3_lightning.training.checkpoints import by_step
 from hallo3_lightning.training.curves import HEADER, Curves, rows
 from hallo3_lightning.training.peaks import peak_of, peak_of_name
-from hallo3_lightning.training.saving import Folders
+from hallo3_lightning.training.writing import Folders
 from tests.behaviour.conftest import studio  # noqa: F401  (a fixture)
 
 

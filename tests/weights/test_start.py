@@ -18,7 +18,7 @@ from hallo3_lightning.phases.audio import AudioPhase
 from hallo3_lightning.phases.identity import IdentityPhase
 from hallo3_lightning.training import provenance
 from hallo3_lightning.training.phase import Phase
-from hallo3_lightning.training.saving import Folders
+from hallo3_lightning.training.writing import Folders
 from hallo3_lightning.weights.folder import read
 from tests import tiny
 from tests.model.test_transformer import theirs_like
