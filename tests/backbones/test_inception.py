@@ -35,12 +35,16 @@ def test_pixels_are_areas():
     assert seen[0, 0, 7] == pytest.approx(2 * places, abs=1e-3)
 
 
+ROUNDING = 255 * torch.finfo(torch.float32).eps
+"""Of means of pixels, which processors sum in their own order."""
+
+
 def test_stripes_are_smoothed_by_one_alone():
     """Columns of black and white in turns, twelve to a column that is seen: grey where smoothed, else black or white."""
     stripes = torch.zeros(1, 3, SIZE, 12 * SIZE, dtype=torch.uint8)
     stripes[..., ::2] = 255
     spread = {name: float(prepare(stripes)[..., 2:-2].std()) for name, prepare in PREPROCESSINGS.items()}
     assert spread["torchmetrics"] < 0.02
-    assert spread["torch_fidelity"] == pytest.approx(0, abs=1e-4)
+    assert spread["torch_fidelity"] == pytest.approx(0, abs=ROUNDING)
     assert PREPROCESSINGS["torch_fidelity"](stripes).min() > 0.99
-    assert spread["pytorch_fid"] == pytest.approx(0, abs=1e-4)
+    assert spread["pytorch_fid"] == pytest.approx(0, abs=ROUNDING)

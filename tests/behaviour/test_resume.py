@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from hallo3_lightning.cli import main
 from hallo3_lightning.training.curves import rows
 from tests.behaviour.ending import ending, killing_when_named, stopping
 from tests.behaviour.studio import checkpoint, process, read_json, scalars
@@ -75,6 +76,22 @@ def test_a_kill_between_a_checkpoint_and_its_row_leaves_no_gap(studio, tmp_path)
     assert scalars(broken, "train/loss") == scalars(unbroken, "train/loss")
     one, other = (sorted(timeless(run.path / "curves.csv")) for run in (unbroken, broken))
     assert one == other
+
+
+def test_a_run_is_not_finished_without_its_last_checkpoint(studio, tmp_path, capsys):
+    """A file stands where the last checkpoint must be written aside; training goes on past the failure, as asked."""
+    typed = ("fit", *studio.identity, "--trainer.max_steps=4", "--run.checkpoint_every=2", f"--run.root={tmp_path}")
+    run = studio.place(*typed)
+    run.checkpoints.mkdir(parents=True)
+    (run.checkpoints / "step=4.ckpt.tmp").write_text("in the way")
+    assert main([*typed, "--run.checkpoint_failure=go_on"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "has trained 4 steps, but its last checkpoint could not be written" in said
+    assert said.endswith("it goes on from step=2.ckpt")
+    assert run.status().state != "finished"
+    (run.checkpoints / "step=4.ckpt.tmp").unlink()
+    assert studio.run(*typed).status().state == "finished"
+    assert (run.checkpoints / "step=4.ckpt").is_dir()
 
 
 def timeless(file: Path) -> list[tuple[int, str, float]]:

@@ -153,6 +153,15 @@ def test_gpus_are_asked_for_where_they_are_used(studio, tmp_path, capsys):  # no
     )
     script = script_of(capsys, *on_gpus, "--slurm.requeue=false")
     assert {"#SBATCH --gpus-per-node=8", "#SBATCH --ntasks-per-node=8", "#SBATCH --no-requeue"} <= set(script)
+    assert "--cpus-per-task" not in script[-1]
+
+
+def test_each_process_gets_the_cores_that_the_job_has(studio, tmp_path, capsys):  # noqa: F811
+    """Since SLURM 22.05 srun does not take them over from sbatch."""
+    cores = ("--trainer.devices=4", f"--run.folder={tmp_path}", *JOB, "--slurm.cpus_per_task=16")
+    script = script_of(capsys, "fit", *studio.identity, *cores)
+    assert "#SBATCH --cpus-per-task=16" in script
+    assert script[-1].startswith("srun --kill-on-bad-exit=1 --cpus-per-task=16 ")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +169,7 @@ def test_gpus_are_asked_for_where_they_are_used(studio, tmp_path, capsys):  # no
     [
         ("--trainer.devices=auto", "trainer.devices is auto; a job must know how many GPUs of a node it takes"),
         ("--slurm.time=1", "slurm.signal_margin_s is 120 and slurm.time 1 minutes"),
+        ("--parallel.shard=5", "makes 5 ranks, but trainer.num_nodes 2 x trainer.devices 1 gives 2; make them equal"),
         ("--slurm.partitoin=low", "no setting 'slurm.partitoin'; did you mean 'slurm.partition'?"),
         ("--run.signals_every=0", "run.signals_every is 0; expected 1 or more optimizer steps"),
     ],
