@@ -27,13 +27,14 @@ EPSILON = 1e-5
 
 def as_videogpt(video: Tensor) -> Tensor:
     """Levels [F, 3, H, W] uint8 -> [3, F, 224, 224], -1..1: the shorter side brought to size, bilinear, not smoothed,
-    and the middle cut out (VideoGPT, StyleGAN-V)."""
-    height, width = video.shape[-2:]
-    scale = SIZE / min(height, width)
-    tall, wide = (SIZE, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), SIZE)
-    seen = _resized(video, tall, wide, "bilinear")
-    top, left = (tall - SIZE) // 2, (wide - SIZE) // 2
-    return rearrange(2 * seen[..., top : top + SIZE, left : left + SIZE] - 1, "f c h w -> c f h w")
+    and the middle cut out (VideoGPT)."""
+    return rearrange(2 * _middle(video) - 1, "f c h w -> c f h w")
+
+
+def as_styleganv(video: Tensor) -> Tensor:
+    """Levels [F, 3, H, W] uint8 -> [3, F, 224, 224], -1..1, as StyleGAN-V does: VideoGPT's way without its rounding to
+    levels of 8 bits, which the videos here have already; the last digit differs."""
+    return rearrange((_middle(video) - 0.5) * 2, "f c h w -> c f h w")
 
 
 def as_cdfvd(video: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def as_disco(video: Tensor) -> Tensor:
 
 
 def as_latentsync(video: Tensor) -> Tensor:
-    """Levels [F, 3, 224, 224] uint8 of a face -> [3, F, 224, 224], 0..1, and not -1..1 as the network was trained
+    """Levels [F, 3, 224, 224] of a face -> [3, F, 224, 224], 0..1, and not -1..1 as the network was trained
     (LatentSync)."""
     return rearrange(video.float() / 255, "f c h w -> c f h w")
 
@@ -57,11 +58,15 @@ def as_latentsync(video: Tensor) -> Tensor:
 PREPROCESSINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "disco": as_disco,
     "videogpt": as_videogpt,
+    "styleganv": as_styleganv,
     "cdfvd": as_cdfvd,
     "latentsync": as_latentsync,
 }
-"""By the name that a protocol has them under; numbers of different ones are not comparable. That of StyleGAN-V differs
-from VideoGPT's in videos that are not levels of 8 bits, which do not come here."""
+"""By the name that a protocol has them under; numbers of different ones are not comparable.
+
+Recorded numbers of the reference hold videogpt, styleganv and cdfvd, pixels and logits, and the logits of inputs in
+0..1; none holds disco's pixels, nor the crops that latentsync is given.
+"""
 
 
 class Unit(nn.Module):
@@ -161,6 +166,15 @@ def _padded(x: Tensor, sizes: Sides, strides: Sides) -> Tensor:
 def _pooled(x: Tensor, sizes: Sides, strides: Sides) -> Tensor:
     """Nothing in x is below 0, so that the 0 around it is never a maximum of its own."""
     return max_pool3d(_padded(x, sizes, strides), sizes, strides)
+
+
+def _middle(video: Tensor) -> Tensor:
+    """Levels [F, 3, H, W] -> [F, 3, 224, 224], 0..1: the middle of the frames, the shorter side brought to size."""
+    height, width = video.shape[-2:]
+    scale = SIZE / min(height, width)
+    tall, wide = (SIZE, math.ceil(width * scale)) if height < width else (math.ceil(height * scale), SIZE)
+    top, left = (tall - SIZE) // 2, (wide - SIZE) // 2
+    return _resized(video, tall, wide, "bilinear")[..., top : top + SIZE, left : left + SIZE]
 
 
 def _resized(video: Tensor, height: int, width: int, mode: str, antialias: bool = False) -> Tensor:

@@ -24,6 +24,24 @@ def scaled(picture: np.ndarray, scale: float) -> np.ndarray:
     return _sampled(picture, _neighbours(len(picture), height, step), _neighbours(picture.shape[1], width, step))
 
 
+def averaged(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture [H, W, C] at another size [height, width, C] float32, in levels of the picture, rounded (OpenCV's
+    INTER_AREA): each pixel the mean of the area that it covers; where a side grows, both go between neighbours."""
+    tall, wide = picture.shape[:2]
+    if height <= tall and width <= wide:
+        rows, columns = _areas(tall, height), _areas(wide, width)
+        found = np.einsum("yh,hwc,xw->yxc", rows, picture.astype(np.float64), columns, optimize=True)
+        return np.round(found).astype(np.float32)
+    return _sampled(picture, _edges(tall, height), _edges(wide, width))
+
+
+def _areas(size: int, wanted: int) -> np.ndarray:
+    """Of each wanted pixel, the share that every pixel has in it [wanted, size]."""
+    ends = np.arange(wanted + 1) * size / wanted
+    overlap = np.minimum(ends[1:, None], np.arange(1, size + 1)) - np.maximum(ends[:-1, None], np.arange(size))
+    return np.clip(overlap, 0, None) * wanted / size
+
+
 Neighbours = tuple[np.ndarray, np.ndarray]
 
 
@@ -40,6 +58,13 @@ def _neighbours(size: int, wanted: int, step: float | None = None) -> Neighbours
     place = np.clip((np.arange(wanted) + 0.5) * (step or size / wanted) - 0.5, 0, size - 1)
     before = np.floor(place).astype(np.int64)
     return before, (place - before).astype(np.float32)
+
+
+def _edges(size: int, wanted: int) -> Neighbours:
+    """As `_neighbours`, by where the edges of pixels lie: OpenCV's for averaging, where there is nothing to average."""
+    before = np.floor(np.arange(wanted) * size / wanted).astype(np.int64)
+    beyond = np.arange(1, wanted + 1) - (before + 1) * wanted / size
+    return before, np.where(beyond > 0, beyond % 1, 0).astype(np.float32)
 
 
 def warped(picture: np.ndarray, similarity: np.ndarray, size: int) -> np.ndarray:

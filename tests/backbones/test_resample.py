@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hallo3_lightning.backbones.resample import resized, scaled
+from hallo3_lightning.backbones.resample import averaged, resized, scaled
 
 
 def slope(height: int, width: int) -> np.ndarray:
@@ -31,3 +31,17 @@ def test_a_factor_is_not_rounded_to_the_size():
     assert seen.shape == (5, 4, 2)
     assert seen[0, :, 0].tolist() == [3, 11, 19, 27]
     assert seen[:, 0, 1].tolist() == [4, 16, 28, 40, 52]
+
+
+def test_averaging_keeps_the_mean_and_shares_pixels_by_area():
+    """Three columns to two: each has one and a half of them."""
+    picture = np.array([[[0.0], [90.0], [30.0]]] * 2)
+    assert averaged(picture, 1, 2)[0, :, 0].tolist() == [30, 50]
+    large = np.random.default_rng(0).uniform(0, 255, (40, 30, 3))
+    assert averaged(large, 7, 11).mean(axis=(0, 1)) == pytest.approx(large.mean(axis=(0, 1)), abs=0.5)
+
+
+def test_averaging_goes_between_neighbours_where_a_side_grows():
+    """By the rule of OpenCV's source, weights of the next pixel along a side from 2 to 5: 0, 0, 1/2, 0, 0."""
+    picture = np.array([[[0.0], [100.0]]] * 2)
+    assert averaged(picture, 2, 5)[0, :, 0].tolist() == [0, 0, 50, 100, 100]

@@ -18,7 +18,7 @@ class I3D(Feature):
     """rows [1, 400]: the logits, averaged over time, of the whole clip or of its first 16 frames."""
 
     variants: ClassVar[tuple[str, ...]] = tuple(
-        f"{name}{end}" for name in ("disco", "videogpt", "cdfvd") for end in ("", f"-{SHORT}")
+        f"{name}{end}" for name in ("disco", "videogpt", "styleganv", "cdfvd") for end in ("", f"-{SHORT}")
     )
     networks: ClassVar[tuple[str, ...]] = ("i3d",)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hallo3_lightning.evaluation.distances import kernel
-from hallo3_lightning.evaluation.features.i3d import I3D
+from hallo3_lightning.evaluation.published.fvd import FEATURES
 from hallo3_lightning.evaluation.published_metric import SetDistance
 
 
@@ -14,11 +14,11 @@ class KVD(SetDistance):
 
     title: ClassVar[str] = "KVD"
     few: ClassVar[int] = 30
-    variants: ClassVar[tuple[str, ...]] = I3D.variants
+    variants: ClassVar[tuple[str, ...]] = tuple(FEATURES)
 
     @property
     def features(self) -> tuple[str, ...]:
-        return (f"i3d/{self.variant}",)
+        return (FEATURES[self.variant],)
 
     def distance(self, real: Tensor, fake: Tensor) -> float:
         return kernel(real, fake)
