@@ -7,7 +7,7 @@ clips in the order of their names, so that one rank and many give the same bits.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -99,8 +99,15 @@ class PublishedMetric(Metric):
 class ClipScore(PublishedMetric):
     """One number a clip. A subclass says which (`score`)."""
 
+    has_floor: ClassVar[bool] = False
+    """Whether chance has a number too (`floor`)."""
+
     def score(self, clip: Kept, real: Kept | None) -> float:
         """The number. Raises Unscorable."""
+        raise NotImplementedError
+
+    def floor(self, clip: Kept) -> float:
+        """The number that chance gives of the same clip. Raises Unscorable."""
         raise NotImplementedError
 
     def used(self, clip: Kept) -> int:
@@ -109,18 +116,24 @@ class ClipScore(PublishedMetric):
 
     def update(self, name: str, clip: Kept, real: Kept | None = None) -> None:
         """Add a clip; real: the one of its name, of the other side."""
-        value, status, used = math.nan, SCORED, 0
+        row = self.row(clip, lambda: self._paired(clip, real))
+        value = math.nan if row.value is None else row.value
+        self._add({**asdict(row), "value": None, "side": "", "clip": name, "numbers": 2}, _halves(value))
+
+    def row(self, clip: Kept, number: Callable[[], float]) -> Row:
+        """The row of a clip with that number, or with the reason why there is none."""
         try:
-            if self.needs_pair and real is None:
-                raise Unscorable("no real clip of that name")
-            value = self.score(clip, real)
-            used = self.used(clip)
+            value = number()
         except Unscorable as reason:
-            status = reason.status
-        if status == SCORED and not math.isfinite(value):
-            status = "not finite"
-        row = Row(None, status, clip.frames, used)
-        self._add({**asdict(row), "side": "", "clip": name, "numbers": 2}, _halves(value))
+            return Row(None, reason.status, clip.frames, 0)
+        if not math.isfinite(value):
+            return Row(None, "not finite", clip.frames, self.used(clip))
+        return Row(value, SCORED, clip.frames, self.used(clip))
+
+    def _paired(self, clip: Kept, real: Kept | None) -> float:
+        if self.needs_pair and real is None:
+            raise Unscorable("no real clip of that name")
+        return self.score(clip, real)
 
     def compute(self) -> Tensor:
         """Mean over the clips that have a number."""

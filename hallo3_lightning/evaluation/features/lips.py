@@ -10,14 +10,17 @@ from torch import Tensor
 from hallo3_lightning.backbones.face_track import Track, TrackRules, crop, places, tracks
 from hallo3_lightning.backbones.lip_sync import LEAST_FRAMES
 from hallo3_lightning.backbones.s3fd import detect
-from hallo3_lightning.backbones.syncnet import distances, embeddings
+from hallo3_lightning.backbones.syncnet import SHIFTS, Embeddings, distances, embeddings
 from hallo3_lightning.evaluation.feature import Feature
 from hallo3_lightning.evaluation.footage import Footage, Unscorable
 from hallo3_lightning.evaluation.networks import Networks
-from hallo3_lightning.geometry import audio_samples
+from hallo3_lightning.geometry import FPS, audio_samples
 
 SHARE = 0.5
 """Of the clip's frames that the face must be in."""
+
+FLOOR_SHIFT = FPS + 1
+"""Frames, at least, by which sound is moved to see what chance gives: more than a second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +33,10 @@ class Followed:
 
 
 class Lips(Feature):
-    """distances [N, 31] of N windows, to the sound shifted by 15 frames either way, of the longest track; as_reference
-    [1] whether the reference would score it; span [2] its first frame and number of frames."""
+    """distances [N, 31] of N windows, to the sound shifted by 15 frames either way, of the longest track; floor [N, 31]
+    the same with the clip's own sound moved on by floor_shift [1] frames, its end coming first, both empty where the clip
+    is too short for that; as_reference [1] whether the reference would score it; span [2] its first frame and number of
+    frames."""
 
     variants: ClassVar[tuple[str, ...]] = ("syncnet",)
     networks: ClassVar[tuple[str, ...]] = ("syncnet",)
@@ -59,15 +64,30 @@ class Lips(Feature):
         faces = np.stack([crop(footage.frames[track.first + i], where, i) for i in range(count)])
         sound = footage.sound[audio_samples(track.first) : audio_samples(track.first + count)]
         network: Any = networks.network("syncnet")
-        found = distances(embeddings(network.cpu(), faces, sound))
+        found = embeddings(network.cpu(), faces, sound)
+        shift = floor_shift(len(found.lips))
         return {
-            "distances": found,
+            "distances": distances(found),
+            "floor": distances(moved(found, shift)) if shift else torch.zeros(0, 2 * SHIFTS + 1),
+            "floor_shift": torch.tensor([shift]),
             "as_reference": torch.tensor([float(followed.as_reference)]),
             "span": torch.tensor([track.first, count]),
         }
 
     def seconds(self, frames: int, height: int, width: int) -> float:
         return 0.07 * frames + 0.26 * frames * (height * width) / (480 * 720)
+
+
+def floor_shift(windows: int) -> int:
+    """Frames by which the sound of so many windows is moved on to see what chance gives: half of them, which is as far
+    as a circle goes, and more than a second; 0 where no shift of either way is then beyond those that are looked at."""
+    shift = max(windows // 2, FLOOR_SHIFT)
+    return shift if windows - shift > SHIFTS else 0
+
+
+def moved(found: Embeddings, shift: int) -> Embeddings:
+    """The lips with the sound of `shift` windows later; the last ones get the first."""
+    return Embeddings(found.lips, found.sound.roll(-shift, dims=0))
 
 
 def by_s3fd(networks: Networks) -> bool:

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from hallo3_lightning.evaluation.footage import Kept
-from hallo3_lightning.evaluation.lip_agreement import VARIANTS, LipScore, agreement_of
+from hallo3_lightning.backbones.syncnet import Agreement
+from hallo3_lightning.evaluation.lip_agreement import LipScore
 
 
 class SyncD(LipScore):
@@ -11,7 +11,6 @@ class SyncD(LipScore):
 
     title: ClassVar[str] = "Sync-D"
     higher_is_better = False
-    variants: ClassVar[tuple[str, ...]] = VARIANTS
 
-    def score(self, clip: Kept, real: Kept | None) -> float:
-        return agreement_of(clip, self.variant).distance
+    def number(self, found: Agreement) -> float:
+        return found.distance

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from hallo3_lightning.evaluation.footage import Kept
-from hallo3_lightning.evaluation.lip_agreement import VARIANTS, LipScore, agreement_of
+from hallo3_lightning.backbones.syncnet import Agreement
+from hallo3_lightning.evaluation.lip_agreement import LipScore
 
 
 class SyncOffset(LipScore):
@@ -11,7 +11,7 @@ class SyncOffset(LipScore):
 
     title: ClassVar[str] = "Sync offset"
     unit: ClassVar[str] = "frames"
-    variants: ClassVar[tuple[str, ...]] = VARIANTS
+    has_floor: ClassVar[bool] = False
 
-    def score(self, clip: Kept, real: Kept | None) -> float:
-        return float(agreement_of(clip, self.variant).offset_frames)
+    def number(self, found: Agreement) -> float:
+        return float(found.offset_frames)
