@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hallo3_lightning.backbones.coded import coded
 from hallo3_lightning.backbones.face_track import Track, TrackRules, crop, places, tracks
 from hallo3_lightning.backbones.lip_sync import LEAST_FRAMES
 from hallo3_lightning.backbones.s3fd import detect
@@ -36,10 +37,19 @@ class Lips(Feature):
     """distances [N, 31] of N windows, to the sound shifted by 15 frames either way, of the longest track; floor [N, 31]
     the same with the clip's own sound moved on by floor_shift [1] frames, its end coming first, both empty where the clip
     is too short for that; as_reference [1] whether the reference would score it; span [2] its first frame and number of
-    frames."""
+    frames.
 
-    variants: ClassVar[tuple[str, ...]] = ("syncnet",)
+    syncnet-coded: frames, and the crops of them, go through MPEG-4 and JPEG as in the reference, which writes files
+    between its steps; what FFmpeg's version makes of them moves Sync-C by about 0.1 there.
+    """
+
+    variants: ClassVar[tuple[str, ...]] = ("syncnet", "syncnet-coded")
     networks: ClassVar[tuple[str, ...]] = ("syncnet",)
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether frames go through codecs first."""
+        return self.variant.endswith("-coded")
 
     def lacks(self, networks: Networks, has_faces: bool) -> list[str]:
         absent = super().lacks(networks, has_faces)
@@ -55,13 +65,15 @@ class Lips(Feature):
     def measure(self, footage: Footage, networks: Networks) -> dict[str, Tensor]:
         if footage.sound is None:
             raise Unscorable("no sound")
-        followed = _followed(footage, networks)
+        frames = _written(footage.frames) if self.is_coded else footage.frames
+        followed = _followed(footage, frames, networks)
         track = followed.track
         count = len(track.boxes)
         if count < LEAST_FRAMES:
             raise Unscorable(f"face in fewer than {LEAST_FRAMES} frames")
         where = places(track.boxes)
-        faces = np.stack([crop(footage.frames[track.first + i], where, i) for i in range(count)])
+        faces = np.stack([crop(frames[track.first + i], where, i) for i in range(count)])
+        faces = _written_again(faces) if self.is_coded else faces
         sound = footage.sound[audio_samples(track.first) : audio_samples(track.first + count)]
         network: Any = networks.network("syncnet")
         found = embeddings(network.cpu(), faces, sound)
@@ -95,9 +107,19 @@ def by_s3fd(networks: Networks) -> bool:
     return not networks.invented and networks.has("s3fd")
 
 
-def _followed(footage: Footage, networks: Networks) -> Followed:
-    """The longest track of S3FD's faces, else of the others'."""
-    boxes = _detections(footage, networks)
+def _written(frames: np.ndarray) -> np.ndarray:
+    """As run_pipeline.py has them: MPEG-4 of the best quality, then JPEG of the best."""
+    return coded(coded(frames, "mpeg4"), "mjpeg")
+
+
+def _written_again(faces: np.ndarray) -> np.ndarray:
+    """As SyncNetInstance.py has the crops: OpenCV's MPEG-4 with bits to spare, then JPEG with as few as FFmpeg chooses."""
+    return coded(coded(faces, "mpeg4"), "mjpeg", quantizer=None)
+
+
+def _followed(footage: Footage, frames: np.ndarray, networks: Networks) -> Followed:
+    """The longest track of S3FD's faces in the frames, else of the others'."""
+    boxes = _detections(footage, frames, networks)
     if not any(boxes):
         raise Unscorable("no face")
     least = max(round(SHARE * len(boxes)), LEAST_FRAMES) - 1
@@ -109,8 +131,8 @@ def _followed(footage: Footage, networks: Networks) -> Followed:
     return Followed(longest, longest.first in reference)
 
 
-def _detections(footage: Footage, networks: Networks) -> list[list[tuple[float, ...]]]:
+def _detections(footage: Footage, frames: np.ndarray, networks: Networks) -> list[list[tuple[float, ...]]]:
     if by_s3fd(networks):
         network: Any = networks.network("s3fd")
-        return [[tuple(box) for box in detect(network.cpu(), frame).boxes] for frame in footage.frames]
+        return [[tuple(box) for box in detect(network.cpu(), frame).boxes] for frame in frames]
     return [[face.box] if face else [] for face in footage.faces]
