@@ -21,6 +21,9 @@ class Feature:
     variants: ClassVar[tuple[str, ...]] = ()
     networks: ClassVar[tuple[str, ...]] = ()
     needs_faces: ClassVar[bool] = False
+    needs_sound: ClassVar[bool] = False
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Ends of files that a user lays beside the videos (given_file.py)."""
 
     def __init__(self, variant: str) -> None:
         if variant not in self.variants:

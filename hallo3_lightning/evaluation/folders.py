@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datamodules.prepare.sources import SUFFIXES
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.given_file import beside
 
 SIDES = ("real", "fake")
 
@@ -24,8 +25,9 @@ class Video:
 
     @property
     def state(self) -> str:
-        """Changes when the video or its partner does."""
-        return "; ".join(_size_and_time(path) for path in (self.path, self.partner) if path is not None)
+        """Changes when the video, its partner, or a file of numbers beside it does."""
+        files = [self.path, *([self.partner] if self.partner is not None else []), *beside(self.path)]
+        return "; ".join(_size_and_time(path) for path in files)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,25 @@ def test_lips_are_compared_after_eyes_and_nose_lie_upon_each_other():
     assert found.rows()["alone"].status == "no real clip of that name"
 
 
+def test_the_shape_of_68_landmarks_is_compared_whatever_place_and_size():
+    points = 90 * torch.rand(68, 2, generator=torch.Generator().manual_seed(0))
+    points[36], points[45] = torch.tensor([20.0, 30.0]), torch.tensor([60.0, 30.0])
+    real = points.repeat(FRAMES, 1, 1)
+    turned = 1.5 * torch.stack([-real[..., 1], real[..., 0]], dim=2) - 11
+    wide = turned.clone()
+    wide[:, 48:, 0] += 3  # 2 of the real face's pixels, of 40 between the outer corners of the eyes
+    wide[:, :17] += 50  # the jaw moves in speech too, and is not looked at
+    feature = "landmarks_file/given"
+    same, apart = (
+        scored("lip_distance/68", kept(feature, landmarks=p), kept(feature, landmarks=real)) for p in (turned, wide)
+    )
+    assert same == pytest.approx(0, abs=1e-4)
+    assert apart == pytest.approx(5, rel=1e-5)
+    found = metric("lip_distance/68")
+    found.update("clip", kept(feature, landmarks=torch.zeros(FRAMES, 68, 2)), kept(feature, landmarks=real))
+    assert found.rows()["clip"].status == "landmarks on one point"
+
+
 def test_what_has_no_feature_is_a_status():
     found = metric("sharpness/laplacian")
     found.update("torn", Kept({"pixels/levels": Measured(status="unreadable video: cut off")}, 0))

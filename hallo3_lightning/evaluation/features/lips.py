@@ -45,6 +45,7 @@ class Lips(Feature):
 
     variants: ClassVar[tuple[str, ...]] = ("syncnet", "syncnet-coded")
     networks: ClassVar[tuple[str, ...]] = ("syncnet",)
+    needs_sound: ClassVar[bool] = True
 
     @property
     def is_coded(self) -> bool:
