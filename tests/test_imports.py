@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["verbs"],
-    ["describe"],
+    ["describe", "run_evaluation"],
     ["training.command_line", "training.equipment", "cost", "sizing"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],

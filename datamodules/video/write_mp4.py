@@ -25,14 +25,15 @@ def write_mp4(
     waveform: np.ndarray | None = None,
     *,
     crf: float = 17,
-    pixel_format: Literal["yuv420p", "yuv444p"] = "yuv420p",
+    pixel_format: Literal["yuv420p", "yuv444p", "rgb24"] = "yuv420p",
     key_frame_every: int = KEY_FRAME_EVERY,
 ) -> None:
     """Write frames [H, W, 3] uint8 at 25 a second as H.264, and sound [S] int16 at 16 kHz, if given, as AAC.
 
     The bytes depend on the arguments and on FFmpeg's version alone: one thread, no dates, no names of encoders. A file
     appears under its name when it is whole. crf: x264's constant quality, 0 lossless of 8 bits, 17 without loss that one
-    sees; pixel_format: yuv420p plays everywhere and needs even sizes, yuv444p keeps the colour of every pixel.
+    sees; pixel_format: yuv420p plays everywhere and needs even sizes, yuv444p keeps the colour of every pixel, rgb24
+    exactly the numbers that were given, whatever crf says.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
@@ -66,12 +67,16 @@ def _video_stream(
         )
     # x264's shortcuts for the processor at hand depend on the memory they are given: the same frames gave other bytes
     exactly = f"threads=1:cpu-independent=1:keyint={key_frame_every}:open-gop=0"
-    options = {"crf": str(crf), "preset": "medium", "x264-params": exactly}
-    stream = container.add_stream("libx264", rate=FPS, options=options)
+    exact = pixel_format == "rgb24"
+    quality = {"qp": "0"} if exact else {"crf": str(crf)}
+    options = {**quality, "preset": "medium", "x264-params": exactly}
+    stream = container.add_stream("libx264rgb" if exact else "libx264", rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
     context = stream.codec_context
     context.thread_count = 1
     context.flags |= av.codec.context.Flags.bitexact
+    if exact:
+        return stream
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
     return stream
@@ -92,13 +97,14 @@ def _chained(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarr
 def _encoded_frames(stream: av.VideoStream, frames: Iterable[np.ndarray]) -> Iterator[av.Packet]:
     for number, image in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(
-            format=stream.pix_fmt,
-            src_color_range=ColorRange.JPEG,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            threads=1,
-        )
+        if stream.pix_fmt != "rgb24":
+            frame = frame.reformat(
+                format=stream.pix_fmt,
+                src_color_range=ColorRange.JPEG,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                threads=1,
+            )
         frame.pts, frame.time_base = number, Fraction(1, FPS)
         yield from stream.encode(frame)
     yield from stream.encode()

@@ -48,10 +48,12 @@ class ClipMetric(Metric):
         given, which are not scored; borders: first frame of every window after the first.
         """
         _check(self, video, batch, given)
-        names = clip_names(batch)
-        record = self.measure(video, batch, given, borders)
-        self.names.append(rearrange(_encoded(names).to(record.device), "b w -> (b w)"))
-        self.records.append(rearrange(record.float(), "b d -> (b d)"))
+        self.add(clip_names(batch), self.measure(video, batch, given, borders))
+
+    def add(self, names: Sequence[str], records: Tensor) -> None:
+        """Add B clips by what `measure` made of them, [B, D]."""
+        self.names.append(rearrange(_encoded(names).to(records.device), "b w -> (b w)"))
+        self.records.append(rearrange(records.float(), "b d -> (b d)"))
 
     def measure(self, video: Tensor, batch: Batch, given: int, borders: Sequence[int]) -> Tensor:
         """What is kept of each clip, [B, D]."""
@@ -78,11 +80,11 @@ class ClipMetric(Metric):
             return self._scored()
 
     def _scored(self) -> dict[str, float]:
-        kept = self._kept()
+        kept = self.kept()
         return dict(zip(kept, self.scores(torch.stack([*kept.values()])).tolist(), strict=True)) if kept else {}
 
-    def _kept(self) -> dict[str, Tensor]:
-        """Name -> record [D] in double precision, each clip once, sorted by name."""
+    def kept(self) -> dict[str, Tensor]:
+        """Name -> record [D] in double precision, each clip of this rank once, sorted by name."""
         flat_names, flat_records = (dim_zero_cat(state) if len(state) else torch.zeros(0) for state in self._states())
         names = _decoded(rearrange(flat_names, "(n w) -> n w", w=NAME_BYTES))
         if not names:

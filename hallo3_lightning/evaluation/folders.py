@@ -1,4 +1,4 @@
-"""Two folders of videos, and which of one belongs to which of the other."""
+"""Folders of videos, and which of one belongs to which of the other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,15 +35,26 @@ class Pairing:
     """What is compared with what."""
 
     folders: dict[str, Path]
+    """By side; without `real`, only what needs no reference set can be scored."""
     videos: tuple[Video, ...]
     """The sides in turn, clips by name; without `alone`."""
     alone: dict[str, tuple[str, ...]]
     """Clips of each side that the other one does not have, and which therefore are not looked at."""
     paired: bool
+    """Whether each clip has one of the other side."""
 
     def clips(self, side: str) -> list[str]:
         """Names of the clips of a side that are looked at."""
         return [video.clip for video in self.videos if video.side == side]
+
+
+def lone(fake: Path) -> Pairing:
+    """The videos of a folder that is compared with none."""
+    videos = tuple(
+        Video("fake", clip, path, path.relative_to(fake).as_posix(), None)
+        for clip, path in sorted(_videos(fake).items())
+    )
+    return Pairing({"fake": fake}, videos, {"fake": ()}, paired=False)
 
 
 def pair(real: Path, fake: Path, *, unpaired: bool = False) -> Pairing:

@@ -77,7 +77,7 @@ class Measure:
             footage = shoot(video.path, video.clip, video.name, self.framing, self.finders[video.side], video.partner)
             frames = len(footage.frames)
             notes = _notes(footage, self.framing)
-            with _repeatable():
+            with repeatable():
                 made = {name: measured(name, footage, self.networks) for name in lacking}
         except BadSample as error:
             made = {name: Measured(status=f"{UNREADABLE} {error.reason}") for name in lacking}
@@ -88,7 +88,7 @@ class Measure:
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
+def repeatable() -> Iterator[None]:
     """One thread and no shortcuts, so that neither the number of processes nor the day changes a bit."""
     threads, strict, short = (
         torch.get_num_threads(),

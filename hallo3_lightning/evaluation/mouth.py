@@ -64,6 +64,6 @@ class MouthCurves(ClipMetric):
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Name -> measured opening (percent of the frame) and true aperture of the scored frames, over all ranks."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            kept = self._kept()
+            kept = self.kept()
         halves = {name: rearrange(record, "(two f) -> two f", two=2).tolist() for name, record in kept.items()}
         return {name: {"measured": measured, "true": true} for name, (measured, true) in halves.items()}

@@ -75,6 +75,10 @@ class Evaluation(nn.Module):
         for metric in _of(getattr(self, source)).values():
             metric.update(video, batch, given=given, borders=borders)
 
+    def metrics_of(self, source: str) -> dict[str, ClipMetric]:
+        """All metrics of a source by name, those of controls too."""
+        return _of(getattr(self, source))
+
     def reset(self) -> None:
         """Forget every clip."""
         for source in SOURCES:

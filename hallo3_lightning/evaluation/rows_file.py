@@ -51,11 +51,16 @@ class Scored:
 
 
 def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """The lines of a test: `report` as Evaluation.report gives it, conditions as condition -> clip -> value."""
+    """The lines of a test; arguments as `rows_of`."""
+    yield from map(json.dumps, rows_of(report, conditions))
+
+
+def rows_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, float]]) -> Iterator[dict[str, Any]]:
+    """The rows of a test: `report` as Evaluation.report gives it, conditions as condition -> clip -> value."""
     clips = sorted({clip for known in [*conditions.values(), *_rows(report)] for clip in known})
     for clip in clips:
         known = {name: values[clip] for name, values in conditions.items() if clip in values}
-        yield json.dumps({"clip": clip, "conditions": known})
+        yield {"clip": clip, "conditions": known}
     protocol = report["protocol"]
     under = {"protocol": protocol["id"], "protocol_hash": protocol["hash"]}
     for source, metrics in report["rows"].items():
@@ -66,7 +71,7 @@ def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, fl
                 value = scores.get(clip)
                 status = UNSCORED if value is None else SCORED
                 row = {"clip": clip, "source": source, "metric": name, "value": value, "status": status}
-                yield json.dumps({**row, **what, **under})
+                yield {**row, **what, **under}
 
 
 def _rows(report: Mapping[str, Any]) -> list[Mapping[str, float]]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
-from hallo3_lightning.evaluation.distances import ClipRows
+from hallo3_lightning.evaluation.alarms import Alarm
+from hallo3_lightning.evaluation.floors import clip_floors, set_floor
 from hallo3_lightning.evaluation.folders import SIDES, Pairing, Video
 from hallo3_lightning.evaluation.footage import MEASURED
 from hallo3_lightning.evaluation.kept import Store
@@ -18,6 +17,8 @@ from hallo3_lightning.evaluation.networks import FILES
 from hallo3_lightning.evaluation.published_metric import IN_SET, SCORED, ClipScore, Row, SetDistance, why_not
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.evaluation.rows_file import GENERATED
+from hallo3_lightning.evaluation.told import Told
+from hallo3_lightning.evaluation.video_alarms import alarms_of_videos
 from hallo3_lightning.geometry import FPS
 
 FEW_CLIPS = 30
@@ -26,10 +27,11 @@ FEW_CLIPS = 30
 TURNED = "expression/deep3d64"
 """The feature that tells how far a head is turned."""
 
-FLOOR_SEED = 0
-
 SOURCES = {"real": "real", "fake": GENERATED}
 """What rows.jsonl calls the sides."""
+
+FLOORS = {"real": "real_floor", "fake": "floor"}
+"""What rows.jsonl calls what chance gives of the clips of each side."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Scores:
     """Everything that is told of an evaluation."""
 
     metrics: Mapping[str, Mapping[str, Any]]
-    """Of each metric that could be reckoned."""
+    """Of each metric that could be reckoned from the videos."""
     not_scored: Mapping[str, str]
     """Of each other one, why."""
     rows: Sequence[Mapping[str, Any]]
@@ -46,6 +48,9 @@ class Scores:
     """What is to be known of clips -> how many."""
     missing: Mapping[str, Mapping[str, Any]]
     """Weight files that are not there, and what each would add."""
+    alarms: Sequence[Alarm] = ()
+    told: Told = Told()
+    """What whoever made the clips knows of them."""
 
     @property
     def complete(self) -> bool:
@@ -53,7 +58,7 @@ class Scores:
         return not any(row.get("status", "").startswith(UNREADABLE) for row in self.rows)
 
 
-def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan) -> Scores:
+def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan, told: Told) -> Scores:
     """The scores of all clips, each of which has its features kept."""
     metrics: dict[str, Mapping[str, Any]] = {}
     not_scored: dict[str, str] = {}
@@ -62,6 +67,8 @@ def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan) -> Scores:
         absent = sorted({network for feature in found.features for network in plan.lacking.get(feature, ())})
         if absent:
             not_scored[name] = "needs " + ", ".join(FILES[network].name for network in absent)
+        elif lacks_real(found, pairing):
+            not_scored[name] = "needs the true videos: --real FOLDER"
         elif isinstance(found, ClipScore):
             if found.needs_pair and not pairing.paired:
                 not_scored[name] = "needs pairs of clips, and the folders are compared as sets"
@@ -71,8 +78,14 @@ def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan) -> Scores:
         else:
             metrics[name], of_clips = _set_distance(found, pairing, store)
             rows += of_clips
-    rows += _conditions(pairing, store, plan)
-    return Scores(metrics, not_scored, rows, _notes(pairing, store), _missing(recipe, plan))
+    rows += [*_conditions(pairing, store, plan), *told.rows]
+    rung = [*told.alarms, *alarms_of_videos(rows)]
+    return Scores(metrics, not_scored, rows, _notes(pairing, store), _missing(recipe, plan), rung, told)
+
+
+def lacks_real(found: ClipScore | SetDistance, pairing: Pairing) -> bool:
+    """Whether it compares with true videos, and there are none."""
+    return "real" not in pairing.folders and (isinstance(found, SetDistance) or found.needs_pair)
 
 
 def _conditions(pairing: Pairing, store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -106,7 +119,7 @@ def _missing(recipe: Recipe, plan: Plan) -> dict[str, dict[str, Any]]:
 def _clip_scores(recipe: Recipe, name: str, pairing: Pairing, store: Store) -> tuple[dict[str, Any], list[dict]]:
     """One number a clip, of the fake ones; and of the real ones, to read them beside."""
     summaries, rows = {}, []
-    for side in reversed(SIDES):
+    for side in pairing.folders:
         found = recipe.build()[name]
         assert isinstance(found, ClipScore)
         others = {video.clip: video for video in pairing.videos if video.side == "real"}
@@ -117,10 +130,17 @@ def _clip_scores(recipe: Recipe, name: str, pairing: Pairing, store: Store) -> t
                 store.kept(video, found.features),
                 None if real is None else store.kept(real, found.features),
             )
-        summaries[side] = _summary(found.rows())
-        rows += _told(found, side, found.rows())
+        heard = _of(pairing, side) if found.has_floor else []
+        floors = clip_floors(found, {video.clip: store.kept(video, found.features) for video in heard})
+        summaries[side] = _summary(found.rows()) | ({"floor": _summary(floors)} if floors else {})
+        rows += _told(found, SOURCES[side], found.rows()) + _told(found, FLOORS[side], floors)
     fake = summaries["fake"]
-    return {**_description(found), **fake, "few": fake["n"] < FEW_CLIPS, "real": summaries["real"]}, rows
+    return {
+        **_description(found),
+        **fake,
+        "few": fake["n"] < FEW_CLIPS,
+        "real": summaries.get("real", _summary({})),
+    }, rows
 
 
 def _set_distance(found: SetDistance, pairing: Pairing, store: Store) -> tuple[dict[str, Any], list[dict]]:
@@ -128,9 +148,10 @@ def _set_distance(found: SetDistance, pairing: Pairing, store: Store) -> tuple[d
     for video in pairing.videos:
         found.update(video.side, video.clip, store.kept(video, found.features))
     sides = {side: found.clip_rows(side) for side in SIDES}
-    rows = [row for side in SIDES for row in _told(found, side, found.rows(side))]
+    rows = [row for side in SIDES for row in _told(found, SOURCES[side], found.rows(side))]
     reason = why_not(sides["real"], sides["fake"])
     value = None if reason else found.distance(sides["real"].of(), sides["fake"].of())
+    floor = set_floor(found, sides["real"], sides["fake"])
     counts = {side: len(kept.rows) for side, kept in sides.items()}
     return {
         **_description(found),
@@ -142,25 +163,18 @@ def _set_distance(found: SetDistance, pairing: Pairing, store: Store) -> tuple[d
         "no_distance": reason or None,
         "statuses": _statuses(found.rows("fake").values()),
         "few": min(counts.values()) < found.few,
-        "real": {"value": _floor(found, sides["real"]), "statuses": _statuses(found.rows("real").values())},
+        "real": {
+            "value": None if floor is None else floor.value,
+            "statuses": _statuses(found.rows("real").values()),
+            "halves": None if floor is None else asdict(floor),
+        },
     }, rows
 
 
-def _told(found: ClipScore | SetDistance, side: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
+def _told(found: ClipScore | SetDistance, source: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
     """Lines of rows.jsonl (rows_file.py says what is in one)."""
     about = {"metric": found.protocol, "unit": found.unit, "higher_is_better": found.higher_is_better}
-    return [{"clip": clip, "source": SOURCES[side], **about, **asdict(row)} for clip, row in rows.items()]
-
-
-def _floor(found: SetDistance, real: ClipRows) -> float | None:
-    """The distance of two halves of the real clips, of seeded choice: what no generator gets below with so few."""
-    order = torch.randperm(len(real.clips), generator=torch.Generator().manual_seed(FLOOR_SEED)).tolist()
-    half = len(order) // 2
-    first, second = (
-        ClipRows({real.clips[i]: real.rows[real.clips[i]] for i in part})
-        for part in (order[:half], order[half : 2 * half])
-    )
-    return None if why_not(first, second) else found.distance(first.of(), second.of())
+    return [{"clip": clip, "source": source, **about, **asdict(row)} for clip, row in rows.items()]
 
 
 def _of(pairing: Pairing, side: str) -> list[Video]:

@@ -38,7 +38,7 @@ def callbacks(
         guard,
         Record(run),
         Predictions(run),
-        Alarms(),
+        Alarms(run),
         LearningRateMonitor("step"),
         Norms(part_of),
         LastRow(),

@@ -61,7 +61,8 @@ def test_what_is_wrong_rings(people, wrong, name, words):
     found = {alarm.name: alarm for alarm in alarms(rows(wrong(people.video), people), rows(people.video, people))}
     assert found[name].rings
     assert words in found[name].sentence
-    assert found[name].sentence.endswith("12 clips)")
+    assert found[name].finding.endswith("12 clips)")
+    assert f"; threshold {found[name].threshold:.2f}: {found[name].origin}" in found[name].sentence
 
 
 def test_the_truth_rings_nothing(people):

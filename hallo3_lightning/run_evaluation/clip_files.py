@@ -1,0 +1,147 @@
+"""What is left of each clip that a run generates.
+
+OUT/real/<clip>.mp4           the true clip, with its sound
+OUT/fake/<clip>.mp4           the generated one: exactly its pixels, with the sound that drove it
+OUT/clips/<clip>.safetensors  written last: what is known of it, and what the metrics of the ground truth keep of it
+OUT/real/faces.jsonl, OUT/fake/faces.jsonl, where the data say where the face is
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from einops import rearrange
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datamodules.video.video_file import write_mp4
+from hallo3_lightning.batch import Batch
+from hallo3_lightning.evaluation.folders import SIDES
+from hallo3_lightning.evaluation.networks import FACES
+from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
+
+CLIPS = "clips"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a clip.
+
+    left_out: why it was not made, if so; procedural: whether all is known of the truth; box: of the face in all frames of the true clip, [x0, y0, x1, y1] in pixels.
+    """
+
+    name: str
+    frames: int = 0
+    left_out: str = ""
+    procedural: bool = False
+    box: tuple[int, int, int, int] | None = None
+    borders: tuple[int, ...] = ()
+    conditions: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """The folder; travels to worker processes."""
+
+    out: Path
+
+    def side(self, side: str) -> Path:
+        """The videos of a side."""
+        return self.out / side
+
+    def facts(self, name: str) -> Facts | None:
+        """What is known of a clip; None where it has yet to be made."""
+        try:
+            with safe_open(self._record(name), framework="pt") as file:
+                told = json.loads(file.metadata()["facts"])
+        except (OSError, SafetensorError, KeyError, ValueError):  # not there, or not whole
+            return None
+        lists = {key: tuple(told[key]) for key in ("borders", "box") if told[key] is not None}
+        facts = Facts(**{**told, **lists})
+        there = facts.left_out or all(self._video(side, name).is_file() for side in SIDES)
+        return facts if there else None
+
+    def kept(self, name: str) -> dict[str, Tensor]:
+        """What the metrics of the ground truth keep of a clip: `<group>|<metric>` -> [D]."""
+        with safe_open(self._record(name), framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+    def save(self, facts: Facts, batch: Batch, generated: Tensor, kept: Mapping[str, Tensor]) -> None:
+        """Write a batch of one: true and generated video [1, F, 3, H, W] uint8, and what is known of it."""
+        assert batch.video is not None
+        for side, video in (("real", batch.video), ("fake", generated)):
+            path = self._video(side, facts.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frames = rearrange(video, "1 f c h w -> f h w c").cpu().numpy()
+            write_mp4(path, frames, sound_of(batch, len(frames)), pixel_format="rgb24")
+        self.note(facts, kept)
+
+    def note(self, facts: Facts, kept: Mapping[str, Tensor]) -> None:
+        """Write what is known of a clip, whose videos are there or are not going to be."""
+        file = self._record(facts.name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.stem}-{os.getpid()}.partial")
+        save_file(dict(kept), partial, {"facts": json.dumps(asdict(facts))})
+        partial.replace(file)
+
+    def write_faces(self, facts: Sequence[Facts], *, wanted: bool) -> None:
+        """Write where faces are, for both sides, or nothing, where a detector is to find them. Processes that share the
+        work all write the same."""
+        lines = [
+            json.dumps({"video": f"{one.name}.mp4", "frame": 0, "faces": [{"box": one.box}]}) + "\n"
+            for one in facts
+            if one.box is not None
+        ]
+        for side in SIDES:
+            file = self.side(side) / FACES
+            if not wanted or not lines:
+                file.unlink(missing_ok=True)
+                continue
+            partial = file.with_name(f"{file.name}-{os.getpid()}.partial")
+            partial.write_text("".join(lines))
+            partial.replace(file)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; for when nobody writes."""
+        for folder in (self.out / CLIPS, *(self.side(side) for side in SIDES)):
+            for rest in folder.glob("*.partial"):
+                rest.unlink(missing_ok=True)
+
+    def _record(self, name: str) -> Path:
+        return self.out / CLIPS / f"{name}.safetensors"
+
+    def _video(self, side: str, name: str) -> Path:
+        return self.side(side) / f"{name}.mp4"
+
+
+def clip_names(keys: Sequence[str]) -> list[str]:
+    """Samples' keys as names of clips and their files: no key becomes a path, and none that comes twice is lost."""
+    times = Counter(keys)
+    told = (key if times[key] == 1 else f"{key}+{number}" for number, key in enumerate(keys))
+    return [quote(name, safe="@=+, ") for name in told]
+
+
+def sound_of(batch: Batch, frames: int) -> np.ndarray | None:
+    """int16 [frames * 640] at 16 kHz of a batch of one; None where the data have no sound."""
+    if batch.waveform is None:
+        return None
+    first = audio_samples(AUDIO_CONTEXT_FRAMES)
+    heard = batch.waveform[0, first : first + audio_samples(frames)].cpu().numpy()
+    return np.rint(heard.astype(np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
+
+
+def box_of(batch: Batch) -> tuple[int, int, int, int] | None:
+    """Around the face of a batch of one, as the data say it."""
+    if batch.face_mask is None:
+        return None
+    mask = batch.face_mask[0, 0].cpu().numpy() > 0
+    if not mask.any():
+        return None
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
