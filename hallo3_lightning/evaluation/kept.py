@@ -68,6 +68,14 @@ class Store:
                     found[name][value] = file.get_tensor(key)
         return Kept({n: Measured(values, record.statuses[n]) for n, values in found.items()}, record.frames)
 
+    def rows(self, side: str, clip: str, feature: str) -> Tensor | None:
+        """The rows of a feature of a clip, whatever has become of its video since; None where none are kept."""
+        try:
+            with safe_open(self._place(side, clip), framework="pt") as file:
+                return file.get_tensor(f"{feature}|rows")
+        except (OSError, SafetensorError):
+            return None
+
     def save(
         self,
         video: Video,
@@ -102,5 +110,8 @@ class Store:
             rest.unlink(missing_ok=True)
 
     def _file(self, video: Video) -> Path:
-        name = hashlib.blake2b(os.fsencode(video.clip), digest_size=10).hexdigest()
-        return self.folder / video.side / f"{name}.safetensors"
+        return self._place(video.side, video.clip)
+
+    def _place(self, side: str, clip: str) -> Path:
+        name = hashlib.blake2b(os.fsencode(clip), digest_size=10).hexdigest()
+        return self.folder / side / f"{name}.safetensors"

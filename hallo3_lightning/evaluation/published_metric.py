@@ -154,6 +154,8 @@ class SetDistance(PublishedMetric):
     higher_is_better = False
     few: ClassVar[int] = 256
     """Clips below which the number says little."""
+    biased: ClassVar[bool] = True
+    """Whether fewer clips of the same kind are farther apart."""
 
     def distance(self, real: Tensor, fake: Tensor) -> float:
         """Of rows [N, D] and [M, D] float64."""

@@ -8,8 +8,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,10 @@ def read(path: Path) -> Scored:
     return found
 
 
-def with_conditions(found: Scored, path: Path) -> Scored:
-    """The same with conditions of a file, one line a clip: {"clip": "a", "yaw": 12.5, ...}.
+def conditions_of(path: Path, clips: Collection[str]) -> dict[str, dict[str, float]]:
+    """Condition -> clip -> value from a file of one line a clip: {"clip": "a", "yaw": 12.5, ...}.
 
-    They stand in for those of the same name. Raises UsageError where it names none of the clips.
+    Raises UsageError where it names none of the clips.
     """
     if not path.is_file():
         raise UsageError(f'there is no {path}; expected a file of lines like {{"clip": "a", "yaw": 12.5}}')
@@ -102,12 +102,12 @@ def with_conditions(found: Scored, path: Path) -> Scored:
     for row, where in _parsed(path):
         _take(given, {"clip": row["clip"], "conditions": {k: v for k, v in row.items() if k != "clip"}}, where)
     named = {clip for values in given.conditions.values() for clip in values}
-    if not named & set(found.clips):
+    if not named & set(clips):
         raise UsageError(
-            f"{path} knows none of the clips; the rows are of {', '.join(found.clips[:3])}, ..., "
+            f"{path} knows none of the clips; the rows are of {', '.join(sorted(clips)[:3])}, ..., "
             f"the file of {', '.join(sorted(named)[:3]) or 'none'}"
         )
-    return replace(found, conditions={**found.conditions, **given.conditions})
+    return given.conditions
 
 
 def _parsed(file: Path) -> Iterator[tuple[Mapping[str, Any], str]]:

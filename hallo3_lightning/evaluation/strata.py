@@ -5,22 +5,17 @@ its own cell. All cells that have enough clips are cut down to the same number, 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hallo3_lightning.errors import UsageError, unknown
-from hallo3_lightning.evaluation.distances import ClipRows, subsamples
-from hallo3_lightning.evaluation.resampling import Resampled, over_halves
-from hallo3_lightning.evaluation.rows_file import GENERATED, Scored
-from hallo3_lightning.evaluation.statistics import Difference, Interval, Rows, holm, mean, unpaired
+from hallo3_lightning.evaluation.arms import Arm, Arms
+from hallo3_lightning.evaluation.distances import subsamples
+from hallo3_lightning.evaluation.rows_file import GENERATED
+from hallo3_lightning.evaluation.statistics import Difference, Interval, Rows, holm, mean, paired, unpaired
 
 LEAST = 30
 """Clips under which a cell's mean is greyed."""
-
-LEAST_OF_SETS = 256
-"""Clips under which a cell's Fréchet distance is greyed."""
 
 SURE = 0.05
 """Corrected p under which cells are called different."""
@@ -83,26 +78,52 @@ class Score:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A cell less the first that has enough clips, in one metric of what was generated."""
+    """A difference in one metric of what was generated: of two cells under one arm, or of two arms in one cell."""
 
     metric: str
+    arm: str
     cell: str
     against: str
+    """The other cell, the first that has enough clips; or the other arm, the first."""
+    of_arms: bool
     difference: Difference
     p: float
-    """Corrected for all contrasts of the dimension."""
+    """Corrected for all contrasts of its kind in the dimension."""
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """A distance of the real and the generated clips of a cell, and where it lies with 95 %; few where it says little."""
+
+    value: float
+    low: float
+    high: float
+    clips: int
+    few: bool
 
 
 @dataclass(frozen=True)
 class Strata:
-    """All metrics along one dimension: scores by (cell's label, source, metric)."""
+    """All metrics along one dimension: scores by (cell's label, arm, source, metric)."""
 
     dimension: Dimension
     cells: tuple[Cell, ...]
-    scores: Mapping[tuple[str, str, str], Score]
+    scores: Mapping[tuple[str, str, str, str], Score]
     contrasts: tuple[Contrast, ...]
     beyond: int
     """Clips in no cell: the condition is not known of them, or its value is beyond the edges."""
+    sets: Mapping[tuple[str, str, str], SetScore] = field(default_factory=dict)
+    """Distances of sets by (cell's label, arm, metric); strata_sets.py makes them."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of single clips."""
+        return tuple(dict.fromkeys(metric for *_, metric in self.scores))
+
+    @property
+    def set_metrics(self) -> tuple[str, ...]:
+        """Of sets."""
+        return tuple(dict.fromkeys(metric for *_, metric in self.sets))
 
 
 def dimension_of(name: str, values: Mapping[str, float]) -> Dimension:
@@ -120,91 +141,113 @@ def cells(dimension: Dimension, values: Mapping[str, float], least: int = LEAST,
 
     Those with at least `least` clips are cut to the number of the smallest of them; those with fewer keep theirs.
     """
+    groups = grouped(dimension, values)
+    size = min((len(clips) for clips in groups.values() if len(clips) >= least), default=0)
+    return tuple(
+        Cell(label, tuple(clips), some(clips, size, seed), len(clips) < least) for label, clips in groups.items()
+    )
+
+
+def grouped(dimension: Dimension, values: Mapping[str, float]) -> dict[str, list[str]]:
+    """The clips of each cell that has some, sorted, in order of the edges."""
     groups: dict[str, list[str]] = {label: [] for label in dimension.cells}
     for clip in sorted(values):
         label = dimension.cell(values[clip])
         if label is not None:
             groups[label].append(clip)
-    size = min((len(clips) for clips in groups.values() if len(clips) >= least), default=0)
-    return tuple(
-        Cell(label, tuple(clips), _some(clips, size, seed), len(clips) < least)
-        for label, clips in groups.items()
-        if clips
-    )
+    return {label: clips for label, clips in groups.items() if clips}
 
 
-def stratified(found: Scored, name: str, metrics: Sequence[str] = (), least: int = LEAST, seed: int = 0) -> Strata:
-    """The scores along a condition. Raises UsageError where nothing is known of it, or a metric is not there."""
-    if not found.conditions.get(name):
+def some(clips: Sequence[str], size: int, seed: int) -> tuple[str, ...]:
+    """`size` of the clips, or all where they are fewer; size 0 for all."""
+    return subsamples(clips, size, draws=1, seed=seed)[0] if 0 < size < len(clips) else tuple(clips)
+
+
+def known_values(found: Arms, name: str) -> dict[str, float]:
+    """A condition of the clips that every folder tells of. Raises UsageError where nothing is known of it."""
+    values = {clip: value for clip, value in found.conditions.get(name, {}).items() if clip in set(found.clips)}
+    if not values:
         known = sorted(found.conditions)
         raise UsageError(
             f"nothing is known of the {name} of these clips; known are: {', '.join(known) or 'no conditions'}; "
             'give them with --conditions FILE, one line a clip: {"clip": "name", "yaw": 21.5}'
         )
-    wanted = metrics or _scored(found)
-    for metric in wanted:
-        if (GENERATED, metric) not in found.metrics:
-            raise unknown("metric", metric, {m for source, m in found.metrics if source == GENERATED})
-    values = {clip: value for clip, value in found.conditions[name].items() if clip in set(found.clips)}
-    dimension = dimension_of(name, values)
-    parts = cells(dimension, values, least, seed)
-    scores = {
-        (cell.label, source, metric): _score(of.scores, cell)
-        for cell in parts
-        for (source, metric), of in found.metrics.items()
-        if metric in wanted
-    }
-    beyond = len(found.clips) - sum(len(cell.clips) for cell in parts)
-    return Strata(dimension, parts, scores, _contrasts(found, parts, wanted), beyond)
+    return values
 
 
-def distances(
-    parts: Sequence[Cell], real: ClipRows, fake: ClipRows, distance: Callable[[Tensor, Tensor], float], draws: int = 100
-) -> dict[str, Resampled]:
-    """Of real and fake features of each cell's chosen clips, cell by cell; cells without 4 of both are left out.
-
-    Make the cells with LEAST_OF_SETS for Fréchet distances, which fall with the number of clips: only equal numbers can
-    be compared. A kernel distance does not.
-    """
-    found = {}
-    for cell in parts:
-        both = [clip for clip in cell.chosen if clip in real.rows and clip in fake.rows]
-        if len(both) >= 4:
-            found[cell.label] = over_halves(lambda clips: distance(real.of(clips), fake.of(clips)), both, draws)
-    return found
-
-
-def _scored(found: Scored) -> list[str]:
-    """Metrics of single clips: one that no clip has a score of is a distance of sets, or could not be had."""
-    names = [name for (source, name), metric in found.metrics.items() if source == GENERATED and metric.scores]
-    if not names:
-        raise UsageError("no clip has a score of its own in these rows; score them by a metric of single clips first")
-    return names
-
-
-def _some(clips: Sequence[str], size: int, seed: int) -> tuple[str, ...]:
-    """`size` of the clips, or all where they are fewer; size 0 for all."""
-    return subsamples(clips, size, draws=1, seed=seed)[0] if 0 < size < len(clips) else tuple(clips)
-
-
-def _score(rows: Rows, cell: Cell) -> Score:
-    chosen = _within(rows, cell)
-    return Score(mean([chosen]) if chosen else None, len(cell.chosen) - len(chosen))
-
-
-def _within(rows: Rows, cell: Cell) -> dict[str, float]:
-    return {clip: rows[clip] for clip in cell.chosen if clip in rows}
-
-
-def _contrasts(found: Scored, parts: Sequence[Cell], metrics: Sequence[str]) -> tuple[Contrast, ...]:
-    """Each cell that has enough clips against the first such, with all the clips of both that have a score."""
-    enough = [cell for cell in parts if not cell.few]
-    pairs: dict[tuple[str, str], Difference] = {}
+def stratified(found: Arms, name: str, metrics: Sequence[str] = (), least: int = LEAST, seed: int = 0) -> Strata:
+    """The scores of single clips along a condition, of the metrics named, or of all that clips have a score of."""
+    values = known_values(found, name)
     for metric in metrics:
-        rows = found.metrics[GENERATED, metric].scores
-        for cell in enough[1:]:
-            here, first = ({clip: rows[clip] for clip in c.clips if clip in rows} for c in (cell, enough[0]))
-            if len(here) > 1 and len(first) > 1:
-                pairs[metric, cell.label] = unpaired([here], [first])
-    corrected = holm({key: difference.p for key, difference in pairs.items()})
-    return tuple(Contrast(m, c, enough[0].label, d, corrected[m, c]) for (m, c), d in pairs.items())
+        if metric not in found.metrics:
+            raise unknown("metric", metric, found.metrics)
+    wanted = [m for m in metrics if not found.is_of_sets(m)] or [m for m in found.metrics if _is_scored(found, m)]
+    wanted = [] if metrics and all(map(found.is_of_sets, metrics)) else wanted
+    parts = cells(dimension_of(name, values), values, least, seed)
+    scores = {
+        (cell.label, arm.name, source, metric): _score(runs, cell)
+        for cell in parts
+        for metric in wanted
+        for source in found.sources
+        for arm in found.arms
+        if (runs := arm.metric(source, metric))
+    }
+    contrasts = (*_of_cells(found, parts, wanted), *_of_arms(found, parts, wanted))
+    beyond = len(found.clips) - sum(len(cell.clips) for cell in parts)
+    return Strata(dimension_of(name, values), parts, scores, contrasts, beyond)
+
+
+def _is_scored(found: Arms, metric: str) -> bool:
+    """Whether a clip has a score of it: else it is a distance of sets, or could not be had."""
+    return any(rows for arm in found.arms for rows in arm.metric(GENERATED, metric))
+
+
+def _score(runs: Sequence[Rows], cell: Cell) -> Score:
+    chosen = _within(runs, cell.chosen)
+    return Score(mean(chosen) if chosen[0] else None, len(cell.chosen) - len(chosen[0]))
+
+
+def _within(runs: Sequence[Rows], clips: Sequence[str]) -> list[dict[str, float]]:
+    """The scores of those of the clips that every seed has a score of."""
+    shared = [clip for clip in clips if all(clip in rows for rows in runs)]
+    return [{clip: rows[clip] for clip in shared} for rows in runs]
+
+
+def _of_cells(found: Arms, parts: Sequence[Cell], metrics: Sequence[str]) -> list[Contrast]:
+    """Under each arm, each cell that has enough clips against the first such, with all the clips of both."""
+    enough = [cell for cell in parts if not cell.few]
+    differences: dict[tuple[str, str, str], Difference] = {}
+    for metric in metrics:
+        for arm in found.arms:
+            for cell in enough[1:]:
+                here, first = (_of_arm(arm, metric, each) for each in (cell, enough[0]))
+                if here and first:
+                    differences[metric, arm.name, cell.label] = unpaired(here, first)
+    return _corrected(differences, enough[0].label if enough else "", of_arms=False)
+
+
+def _of_arms(found: Arms, parts: Sequence[Cell], metrics: Sequence[str]) -> list[Contrast]:
+    """In each cell that has enough clips, each arm against the first, clip by clip."""
+    baseline, *others = found.arms
+    differences: dict[tuple[str, str, str], Difference] = {}
+    for metric in metrics:
+        for arm in others:
+            for cell in (cell for cell in parts if not cell.few):
+                ours, theirs = (_of_arm(each, metric, cell) for each in (arm, baseline))
+                if ours and theirs and len(ours[0].keys() & theirs[0].keys()) > 1:
+                    differences[metric, arm.name, cell.label] = paired(ours, theirs)
+    return _corrected(differences, baseline.name, of_arms=True)
+
+
+def _of_arm(arm: Arm, metric: str, cell: Cell) -> list[dict[str, float]]:
+    """The scores of an arm in a cell, seed by seed; [] for fewer than two clips."""
+    runs = arm.metric(GENERATED, metric)
+    chosen = _within(runs, cell.clips) if runs else []
+    return chosen if chosen and len(chosen[0]) > 1 else []
+
+
+def _corrected(
+    differences: Mapping[tuple[str, str, str], Difference], against: str, *, of_arms: bool
+) -> list[Contrast]:
+    p = holm({key: difference.p for key, difference in differences.items()})
+    return [Contrast(*key, against, of_arms, difference, p[key]) for key, difference in differences.items()]

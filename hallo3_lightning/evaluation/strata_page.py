@@ -1,178 +1,210 @@
-"""Strata for the eye: a table, a page of markdown, a picture."""
+"""Strata for the eye: tables, a page of markdown, and the same as JSON. Rows are metrics and arms, columns are cells."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from hallo3_lightning.evaluation.rows_file import GENERATED, Scored
-from hallo3_lightning.evaluation.strata import SURE, Cell, Score, Strata
+from hallo3_lightning.evaluation.arms import Arms
+from hallo3_lightning.evaluation.rows_file import GENERATED
+from hallo3_lightning.evaluation.strata import SURE, Cell, Contrast, Score, SetScore, Strata
 
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
-"""Of sources, in their order: what was generated comes first."""
+BETTER = {True: " ↑", False: " ↓", None: ""}
 
-BETTER = {True: "↑", False: "↓", None: "→0"}
+SHARED = ("real", "real_floor", "reconstruction")
+"""Sources that do not depend on the arm: told once, of the first."""
+
+MOST_SENTENCES = 8
+"""Beyond which only differences that were found are told, and the rest are counted."""
 
 
-def table(strata: Strata, found: Scored) -> Table:
-    """Cells with their clips and every metric; below each cell its floor and ceiling; grey where clips are few."""
+@dataclass(frozen=True)
+class Line:
+    """A row of the table: one metric of one arm, and what stands in each cell."""
+
+    metric: str
+    arm: str
+    cells: tuple[str, ...]
+    few: tuple[bool, ...]
+    beside: bool
+    """Whether it is there to read others beside."""
+
+
+def table(strata: Strata, found: Arms) -> Table:
+    """Every metric of every arm along the cells; grey where clips are few, and what there is to read scores beside."""
     page = Table(
         title=f"{strata.dimension.name} ({strata.dimension.unit})",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        title_justify="left",
     )
-    page.add_column(strata.dimension.name)
-    page.add_column("clips", justify="right")
-    for heading in _headings(strata, found):
-        page.add_column(escape(heading), justify="right")
+    page.add_column("metric")
+    page.add_column("arm")
     for cell in strata.cells:
-        for source, cells in _lines(strata, cell):
-            label = cell.label if source == GENERATED else f"  {_words(source)}"
-            clips = _clips(cell) if source == GENERATED else ""
-            grey = cell.few or source != GENERATED
-            page.add_row(label, clips, *cells, style="bright_black" if grey else "")
+        page.add_column(f"{cell.label}\n{_clips(cell)}", justify="right")
+    last = ""
+    for line in lines(strata, found):
+        shown = [f"[bright_black]{escape(text)}[/]" if few else escape(text)
+                 for text, few in zip(line.cells, line.few, strict=True)]  # fmt: skip
+        heading = "" if line.metric == last else _heading(line.metric, found)
+        page.add_row(escape(heading), escape(line.arm), *shown, style="bright_black" if line.beside else "")
+        last = line.metric
     return page
 
 
-def markdown(strata: Strata, found: Scored, least: int) -> str:
-    """The same table, few clips marked, and what can be said of it in words."""
-    headings = [strata.dimension.name, "clips", *_headings(strata, found)]
-    lines = [f"## {strata.dimension.name} ({strata.dimension.unit})", "", "| " + " | ".join(headings) + " |"]
-    lines.append("|---" + "|---:" * (len(headings) - 1) + "|")
-    for cell in strata.cells:
-        for source, cells in _lines(strata, cell):
-            first = [f"{cell.label} (few)" if cell.few else cell.label, _clips(cell)]
-            lines.append("| " + " | ".join([*(first if source == GENERATED else [_words(source), ""]), *cells]) + " |")
-    return "\n".join([*lines, "", caption(strata, found, least), "", *(f"- {s}" for s in sentences(strata)), ""])
+def markdown(strata: Strata, found: Arms, least: int) -> str:
+    """The same table, few clips in brackets, and what can be said of it in words."""
+    headings = ["metric", "arm", *(f"{cell.label}, {_clips(cell)}" for cell in strata.cells)]
+    page = [f"## {strata.dimension.name} ({strata.dimension.unit})", "", "| " + " | ".join(headings) + " |"]
+    page.append("|---|---|" + "---:|" * len(strata.cells))
+    for line in lines(strata, found):
+        shown = [f"({text})" if few and text != "–" else text for text, few in zip(line.cells, line.few, strict=True)]
+        page.append("| " + " | ".join([_heading(line.metric, found), line.arm, *shown]) + " |")
+    told = [f"- {_sentence(strata, contrast)}" for contrast in strata.contrasts] or [f"- {_nothing(strata)}"]
+    return "\n".join([*page, "", caption(strata, found, least), "", *told, ""])
+
+
+def lines(strata: Strata, found: Arms) -> Iterator[Line]:
+    """Distances of sets first, unbiased ones before others; then each metric of clips, and what to read it beside."""
+    for metric in strata.set_metrics:
+        for arm in found.arms:
+            each = [strata.sets.get((cell.label, arm.name, metric)) for cell in strata.cells]
+            few = tuple(score is None or score.few for score in each)
+            yield Line(metric, arm.name, tuple(map(_of_set, each)), few, beside=False)
+    for metric in strata.metrics:
+        for name, whose, source in _beside_each_other(strata, found, metric):
+            scores = [strata.scores.get((cell.label, whose, source, metric)) for cell in strata.cells]
+            few = tuple(cell.few for cell in strata.cells)
+            yield Line(metric, name, tuple(map(_of_clips, scores)), few, beside=source != GENERATED)
+
+
+def _beside_each_other(strata: Strata, found: Arms, metric: str) -> Iterator[tuple[str, str, str]]:
+    """Name, arm and source of each line of a metric."""
+    there = {(arm, source) for _, arm, source, told in strata.scores if told == metric}
+    first = found.arms[0].name
+    for arm in found.arms:
+        for source in found.sources:
+            if source not in SHARED and (arm.name, source) in there:
+                yield arm.name if source == GENERATED else f"{arm.name}: {words(source)}", arm.name, source
+    for source in SHARED:
+        if (first, source) in there:
+            yield words(source), first, source
 
 
 def sentences(strata: Strata) -> list[str]:
-    """What the cells' differences say, one line a metric and cell."""
+    """What the differences say, one line each; of many, those that were found, and how many were not."""
     if not strata.contrasts:
-        return [f"No two cells of {strata.dimension.name} have enough clips to be compared."]
-    return [_sentence(strata, contrast) for contrast in strata.contrasts]
+        return [_nothing(strata)]
+    if len(strata.contrasts) <= MOST_SENTENCES:
+        return [_sentence(strata, contrast) for contrast in strata.contrasts]
+    sure = [contrast for contrast in strata.contrasts if contrast.p < SURE]
+    rest = f"No difference found in {len(strata.contrasts) - len(sure)} of {len(strata.contrasts)} comparisons."
+    return [*(_sentence(strata, contrast) for contrast in sure), rest]
 
 
-def _sentence(strata: Strata, contrast: Any) -> str:
-    difference, where = contrast.difference, f"{strata.dimension.name} {contrast.cell} against {contrast.against}"
-    numbers = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], corrected p {contrast.p:.3g}"
+def _nothing(strata: Strata) -> str:
+    return f"No cells of {strata.dimension.name} have enough clips to be compared."
+
+
+def _sentence(strata: Strata, contrast: Contrast) -> str:
+    difference, name = contrast.difference, strata.dimension.name
+    where = (
+        f"{contrast.arm} against {contrast.against} at {name} {contrast.cell}"
+        if contrast.of_arms
+        else f"{contrast.arm}, {name} {contrast.cell} against {contrast.against}"
+    )
+    numbers = f"{difference.mean:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}], corrected p {contrast.p:.2g}"
     if contrast.p < SURE:
-        return f"{_words(contrast.metric)}: {where} differs by {numbers}."
+        return f"{words(contrast.metric)} of {where} differs by {numbers}."
     return (
-        f"{_words(contrast.metric)}: no difference found of {where} ({numbers}); "
-        f"one of {difference.detectable:.3f} would have been, nine times of ten."
+        f"{words(contrast.metric)} of {where}: no difference found ({numbers}); "
+        f"one of {difference.detectable:.3g} would have been, nine times of ten."
     )
 
 
-def page(strata: Sequence[Strata], found: Scored) -> dict[str, Any]:
-    """The contents of strata.json."""
-    return {"stamps": [*found.stamps], "strata": {one.dimension.name: _plain(one) for one in strata}}
-
-
-def draw(strata: Sequence[Strata], found: Scored, path: Path) -> None:
-    """Write a picture: a row of panels a dimension, a panel a metric, 95 % intervals, grey where clips are few."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    metrics = list(dict.fromkeys(metric for one in strata for _, _, metric in one.scores))
-    figure = Figure(figsize=(2.6 * len(metrics) + 0.6, 2.3 * len(strata) + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(strata), len(metrics), squeeze=False)
-    for row, one in zip(axes, strata, strict=True):
-        for axis, metric in zip(row, metrics, strict=True):
-            _panel(axis, one, metric)
-            axis.set_title(f"{_words(metric)} {BETTER[found.metrics[GENERATED, metric].higher_is_better]}", fontsize=8)
-            axis.set_ylabel(found.metrics[GENERATED, metric].unit, fontsize=7)
-    handles = {
-        text: handle for axis in axes.flat for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=7)
-    if found.stamps:
-        figure.suptitle("; ".join(found.stamps), fontsize=9)
-    figure.savefig(path, dpi=120)
-
-
-def _panel(axis: Any, strata: Strata, metric: str) -> None:
-    sources = dict.fromkeys(source for _, source, m in strata.scores if m == metric)
-    for place, source in enumerate(sources):
-        style = {"fmt": "o" if source == GENERATED else "_", "markersize": 4}
-        axis.errorbar([], [], [], color=COLOURS[place % len(COLOURS)], label=_words(source), **style)
-        for x, cell in enumerate(strata.cells):
-            interval = strata.scores[cell.label, source, metric].interval
-            if interval is None:
-                continue
-            reach = interval.high - interval.mean if interval.identities > 1 else 0.0
-            colour = "silver" if cell.few else COLOURS[place % len(COLOURS)]
-            axis.errorbar(x + 0.15 * place, interval.mean, reach, color=colour, **style)
-    ticks = [f"{cell.label}\nn={len(cell.chosen)}" for cell in strata.cells]
-    axis.set_xticks(range(len(ticks)), ticks, fontsize=6)
-    axis.set_xlim(-0.5, len(ticks) - 0.3)
-    axis.set_xlabel(strata.dimension.name, fontsize=7)
-    axis.tick_params(axis="y", labelsize=6)
-
-
-def _lines(strata: Strata, cell: Cell) -> Iterator[tuple[str, list[str]]]:
-    metrics = list(dict.fromkeys(metric for _, _, metric in strata.scores))
-    sources = dict.fromkeys([GENERATED, *(source for _, source, _ in strata.scores)])
-    for source in sources:
-        yield source, [_cell(strata.scores.get((cell.label, source, metric))) for metric in metrics]
-
-
-def _cell(score: Score | None) -> str:
-    if score is None or score.interval is None:
-        return "–"
-    reach = "" if score.interval.identities < 2 else f" ±{score.interval.high - score.interval.mean:.2f}"
-    return f"{score.interval.mean:.2f}{reach}" + (f" ({score.unscored} unscored)" if score.unscored else "")
-
-
-def _clips(cell: Cell) -> str:
-    return str(len(cell.clips)) if cell.chosen == cell.clips else f"{len(cell.chosen)} of {len(cell.clips)}"
-
-
-def _headings(strata: Strata, found: Scored) -> list[str]:
-    metrics = dict.fromkeys(metric for _, _, metric in strata.scores)
-    return [f"{_words(m)} {BETTER[found.metrics[GENERATED, m].higher_is_better]}" for m in metrics]
-
-
-def caption(strata: Strata, found: Scored, least: int) -> str:
+def caption(strata: Strata, found: Arms, least: int) -> str:
     """What stands under the table."""
+    seeds = {len(arm.runs) for arm in found.arms}
     notes = [
-        "mean ± 95 % over identities",
+        f"mean ± 95 % over identities{' and seeds' if max(seeds) > 1 else ' of one training seed'}",
         f"grey: fewer than {least} clips",
         "cells with enough are cut to equal n, sentences are of all their clips",
     ]
-    return "; ".join([*found.stamps, *notes, *[f"{strata.beyond} clips in no cell"] * bool(strata.beyond)])
+    if strata.sets:
+        notes.append(
+            "distances of real and generated clips of a cell at equal n, [95 %] over halves, grey below 256 clips "
+            "(30 for KID and KVD, which alone do not grow as clips get fewer)"
+        )
+    notes += [f"{strata.beyond} clips in no cell"] * bool(strata.beyond)
+    notes += [f"{found.left_out} clips that not every folder has are left out"] * bool(found.left_out)
+    return "; ".join([*found.stamps, *notes])
 
 
-def _words(name: str) -> str:
+def page(strata: Sequence[Strata], found: Arms) -> dict[str, Any]:
+    """The contents of strata.json."""
+    arms = {arm.name: [str(folder) for folder in arm.folders] for arm in found.arms}
+    return {"stamps": [*found.stamps], "arms": arms, "strata": {one.dimension.name: _plain(one) for one in strata}}
+
+
+def words(name: str) -> str:
+    """A name as it is read."""
     return name.replace("_", " ")
+
+
+def number(value: float) -> str:
+    """With three digits or more."""
+    size = abs(value)
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def _of_clips(score: Score | None) -> str:
+    if score is None or score.interval is None:
+        return "–"
+    reach = "" if score.interval.identities < 2 else f" ±{number(score.interval.high - score.interval.mean)}"
+    return f"{number(score.interval.mean)}{reach}" + (f" ({score.unscored} unscored)" if score.unscored else "")
+
+
+def _of_set(score: SetScore | None) -> str:
+    if score is None:
+        return "–"
+    return f"{number(score.value)} [{number(score.low)}, {number(score.high)}] n={score.clips}"
+
+
+def _clips(cell: Cell) -> str:
+    return f"n={len(cell.chosen)}" + ("" if cell.chosen == cell.clips else f" of {len(cell.clips)}")
+
+
+def _heading(metric: str, found: Arms) -> str:
+    about = found.about(metric)
+    return f"{words(metric)}{BETTER[about.higher_is_better]}{f' {about.unit}' if about.unit else ''}"
 
 
 def _plain(strata: Strata) -> Mapping[str, Any]:
     return {
         "unit": strata.dimension.unit,
         "clips_in_no_cell": strata.beyond,
-        "cells": [
-            {
-                "cell": cell.label,
-                "clips": len(cell.clips),
-                "used": len(cell.chosen),
-                "few": cell.few,
-                "scores": {
-                    source: {m: _numbers(score) for (c, s, m), score in strata.scores.items() if (c, s) == (cell.label, source)}
-                    for source in dict.fromkeys(source for _, source, _ in strata.scores)
-                },
-            }
-            for cell in strata.cells
-        ],
+        "cells": [_cell(strata, cell) for cell in strata.cells],
         "contrasts": [
-            {"metric": c.metric, "cell": c.cell, "against": c.against, **_finite(asdict(c.difference)), "corrected_p": c.p}
+            {**{k: v for k, v in asdict(c).items() if k not in ("difference", "p")}, **_finite(asdict(c.difference)),
+             "corrected_p": c.p}
             for c in strata.contrasts
         ],
+    }  # fmt: skip
+
+
+def _cell(strata: Strata, cell: Cell) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
+    for (label, arm, source, metric), score in strata.scores.items():
+        if label == cell.label:
+            scores.setdefault(arm, {}).setdefault(source, {})[metric] = _numbers(score)
+    for (label, arm, metric), of_set in strata.sets.items():
+        if label == cell.label:
+            scores.setdefault(arm, {}).setdefault("sets", {})[metric] = _finite(asdict(of_set))
+    return {
+        "cell": cell.label, "clips": len(cell.clips), "used": len(cell.chosen), "few": cell.few, "scores": scores
     }  # fmt: skip
 
 

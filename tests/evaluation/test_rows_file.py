@@ -3,7 +3,7 @@
 import pytest
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.evaluation.rows_file import lines_of, read, with_conditions
+from hallo3_lightning.evaluation.rows_file import conditions_of, lines_of, read
 
 REPORT = {
     "protocol": {"id": "tiny-v1", "hash": "d89fc254"},
@@ -42,11 +42,18 @@ def test_a_line_that_is_none_is_named(tmp_path, line):
 
 
 def test_a_users_file_with_a_wrong_line_is_named(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"clip": "a"}\n')
     own = tmp_path / "own.jsonl"
     for line in ('{"yaw": 3}', '{"clip": "a", "yaw": "left"}', '{"clip"'):
         own.write_text(f"\n{line}\n")
         with pytest.raises(UsageError, match="own.jsonl, line 2"):
-            with_conditions(read(tmp_path), own)
+            conditions_of(own, ["a"])
     with pytest.raises(UsageError, match="there is no"):
-        with_conditions(read(tmp_path), tmp_path / "none.jsonl")
+        conditions_of(tmp_path / "none.jsonl", ["a"])
+
+
+def test_conditions_of_a_users_file_are_those_of_its_clips(tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"clip": "a", "yaw": -3, "loudness": 0.5}\n{"clip": "b", "yaw": 7.5, "loudness": null}\n')
+    assert conditions_of(own, ["b", "c"]) == {"yaw": {"a": -3.0, "b": 7.5}, "loudness": {"a": 0.5}}
+    with pytest.raises(UsageError, match="knows none of the clips; the rows are of c"):
+        conditions_of(own, ["c"])

@@ -3,14 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.evaluation.distances import ClipRows, frechet, kernel
+from hallo3_lightning.evaluation.arms import Arms, arms_of
+from hallo3_lightning.evaluation.folders import Video
+from hallo3_lightning.evaluation.footage import Measured
+from hallo3_lightning.evaluation.kept import Store
 from hallo3_lightning.evaluation.rows_file import read
-from hallo3_lightning.evaluation.strata import DIMENSIONS, cells, dimension_of, distances, stratified
+from hallo3_lightning.evaluation.strata import DIMENSIONS, cells, dimension_of, stratified
+from hallo3_lightning.evaluation.strata_page import sentences
+from hallo3_lightning.evaluation.strata_sets import equal_cells
+from hallo3_lightning.verbs.strata import run
 
 YAW = DIMENSIONS["yaw"]
 
@@ -63,54 +70,157 @@ def test_a_condition_without_edges_is_cut_into_thirds():
     assert [len(cell.clips) for cell in cells(dimension_of("loudness", same), same, least=2)] == [9]
 
 
+def one(folder: Path) -> Arms:
+    return arms_of([str(folder)])
+
+
 def test_a_planted_fall_with_yaw_is_found_and_nothing_else(tmp_path):
     yaws = [i % 14 for i in range(30)] + [16 + i % 13 for i in range(24)] + [40.0, 95.0]
-    falling = read(written(tmp_path / "a", yaws, lambda yaw: 5 - 0.1 * yaw + 0.01 * (yaw % 3)))
+    falling = one(written(tmp_path / "a", yaws, lambda yaw: 5 - 0.1 * yaw + 0.01 * (yaw % 3)))
     found = stratified(falling, "yaw", least=20)
     assert found.beyond == 1
-    assert found.scores["0-15", "reconstruction", "sync"].interval.mean == 2
+    assert found.scores["0-15", "a", "reconstruction", "sync"].interval.mean == 2
     (contrast,) = found.contrasts
-    assert (contrast.cell, contrast.against) == ("15-30", "0-15")
+    assert (contrast.cell, contrast.against, contrast.of_arms) == ("15-30", "0-15", False)
     assert contrast.difference.mean == pytest.approx(-1.55, abs=0.2)
     assert contrast.p < 1e-6
-    level = stratified(read(written(tmp_path / "b", yaws, lambda yaw: yaw % 3)), "yaw", least=20)
+    level = stratified(one(written(tmp_path / "b", yaws, lambda yaw: yaw % 3)), "yaw", least=20)
     assert level.contrasts[0].p > 0.2
 
 
-def test_distances_of_cells_are_of_equal_numbers():
-    """Of one distribution: the kernel distance is about 0 in all, the Fréchet distance says only how many clips there are."""
-    made = torch.Generator().manual_seed(0)
-    yaws = {f"c{i:03d}": yaw for i, yaw in enumerate([5.0] * 90 + [20.0] * 30)}
-    real, fake = (ClipRows({clip: torch.randn(2, 6, generator=made) for clip in yaws}) for _ in range(2))
-    uncut, equal = cells(YAW, yaws, least=91), cells(YAW, yaws, least=30)
-    biased = distances(uncut, real, fake, frechet, draws=20)
-    assert biased["15-30"].value > 2 * biased["0-15"].value
-    level = distances(equal, real, fake, frechet, draws=20)
-    assert level["15-30"].value < 1.5 * level["0-15"].value
-    assert all(abs(found.value) < 0.3 for found in distances(uncut, real, fake, kernel, draws=20).values())
-    few = cells(YAW, {"c000": 5.0, "c001": 5.0, "c002": 5.0})
-    assert distances(few, real, fake, frechet) == {}
+def test_an_arm_that_fails_at_large_yaw_alone_is_found_there(tmp_path):
+    """Three seeds of each arm, whose scores differ by noise below 30 degrees and by 1 above."""
+    yaws = [5.0] * 12 + [40.0] * 12
+    draws = np.random.default_rng(0)
+
+    def noisy(fall: float):
+        return lambda yaw: 3 + 0.1 * draws.normal() - fall * (yaw > 30)
+
+    folders = [
+        written(tmp_path / f"{arm}-seed{seed}-0123abcd", yaws, noisy(fall))
+        for arm, fall in (("steady", 0.0), ("falling", 1.0))
+        for seed in range(3)
+    ]
+    arms = arms_of([str(folder) for folder in folders])
+    assert [(arm.name, len(arm.runs)) for arm in arms.arms] == [("steady", 3), ("falling", 3)]
+    found = stratified(arms, "yaw", ["sync"], least=10)
+    score = found.scores["30-60", "falling", "generated", "sync"].interval
+    assert (score.seeds, score.clips) == (3, 12)
+    assert score.mean == pytest.approx(2, abs=0.1)
+    sure = {(c.arm, c.cell, c.against) for c in found.contrasts if c.p < 0.01}
+    assert sure == {("falling", "30-60", "0-15"), ("falling", "30-60", "steady")}
+    told = " ".join(sentences(found))
+    assert "sync of falling against steady at yaw 30-60 differs by -0.9" in told
+    assert "sync of steady, yaw 30-60 against 0-15: no difference found" in told
+
+
+def test_folders_that_cannot_stand_side_by_side(tmp_path):
+    def rows(place: str, yaw: float = 3.0, protocol: str = "77b7", clip: str = "a") -> str:
+        line = {"clip": clip, "metric": "m", "value": 1, "protocol": "p", "protocol_hash": protocol}
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "rows.jsonl").write_text(json.dumps({**line, "conditions": {"yaw": yaw, "length": yaw}}))
+        return str(tmp_path / place)
+
+    first = rows("x/scores")
+    with pytest.raises(UsageError, match="is given twice"):
+        arms_of([first, f"{first}/rows.jsonl"])
+    with pytest.raises(UsageError, match="scored in different ways .*p 77b7.*p 0000.*one protocol"):
+        arms_of([first, rows("other", protocol="0000")])
+    with pytest.raises(UsageError, match="says that the yaw of clip 'a' is 9"):
+        arms_of([first, rows("turned", yaw=9.0)])
+    second = rows("y/scores")
+    assert [arm.name for arm in arms_of([first, second]).arms] == ["x/scores", "y/scores"]
+    assert [arm.name for arm in arms_of([f"ours={first}", f"ours={second}"]).arms] == ["ours"]
+    runs = [
+        rows(f"{grid}/adaln-seed0-{digits}/evaluation/p") for grid, digits in (("g", "01234567"), ("h", "89abcdef"))
+    ]
+    assert arms_of(runs[:1]).arms[0].name == "adaln"
+    with pytest.raises(UsageError, match="another folder of adaln with seed 0; name the arms apart: NAME="):
+        arms_of(runs)
+    assert arms_of([first, rows("z", clip="b")]).left_out == 2
+
+
+def kept_sets(folder: Path, yaws: list[float], move: float = 0.0) -> Path:
+    """An evaluation's folder: features of E-FID and KID of real and generated clips, and rows that say so."""
+    folder.mkdir()
+    draws = torch.Generator().manual_seed(round(10 * move))
+    lines = []
+    for i, yaw in enumerate(yaws):
+        clip = f"c{i:03d}"
+        lines.append({"clip": clip, "conditions": {"yaw": yaw}})
+        for metric in ("efid/precomputed", "kid/pytorch_fid"):
+            lines.append({"clip": clip, "metric": metric, "value": None, "status": "in the set"})
+        for side, shift in (("real", 0.0), ("fake", move * (yaw > 30))):
+            rows = torch.randn(3, 4, generator=draws) + shift
+            made = {name: Measured({"rows": rows.clone()}) for name in ("expression_file/given", "inception/pytorch_fid")}
+            video = Video(side, clip, folder / clip, clip, None)
+            Store(folder / "features").save(video, "", 3, made, dict.fromkeys(made, "f"))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_distances_of_sets_are_told_by_cell_at_equal_numbers(tmp_path, capsys):
+    yaws = [5.0] * 40 + [40.0] * 31 + [70.0] * 3
+    folders = [kept_sets(tmp_path / name, yaws, move) for name, move in (("near", 0.0), ("far", 3.0))]
+    assert main(["strata", *map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    cells = {
+        c["cell"]: c["scores"] for c in json.loads((tmp_path / "out/strata.json").read_text())["strata"]["yaw"]["cells"]
+    }
+    kid, efid = (
+        {(cell, arm): scores[arm]["sets"].get(metric) for cell, scores in cells.items() for arm in scores}
+        for metric in ("kid/pytorch_fid", "efid/precomputed")
+    )
+    assert {score["clips"] for score in [*kid.values(), *efid.values()]} == {31}
+    assert not any(score["few"] for score in kid.values())
+    assert all(score["few"] for score in efid.values())  # 256 are enough, and no cell has so many
+    assert kid["30-60", "far"]["low"] > 1 > kid["0-15", "far"]["high"]
+    assert kid["30-60", "near"]["low"] < 0 < kid["30-60", "near"]["high"]
+    assert efid["30-60", "far"]["value"] > 10 * efid["30-60", "near"]["value"]
+    assert set(cells) == {"0-15", "30-60", "60-90"}  # three clips have no halves, and so no distance
+    assert cells["60-90"] == {}
+    told = capsys.readouterr().out
+    assert told.index("kid/pytorch fid") < told.index("efid/precomputed")
+    assert "[95 %] over halves" in " ".join(told.split())
+
+
+def test_cells_of_sets_are_of_one_number_even_where_all_are_few():
+    values = {f"c{i:02d}": yaw for i, yaw in enumerate([5.0] * 12 + [20.0] * 7 + [40.0] * 4 + [70.0] * 3)}
+    parts = equal_cells(YAW, values, 256, 0)
+    assert [(c.label, len(c.chosen), c.few) for c in parts] == [
+        ("0-15", 4, True),
+        ("15-30", 4, True),
+        ("30-60", 4, True),
+    ]
+    enough = equal_cells(YAW, values, 7, 0)
+    assert [(len(c.chosen), c.few) for c in enough] == [(7, False), (7, False), (4, True)]
 
 
 def test_clips_without_a_score_are_counted(tmp_path):
-    rows = read(written(tmp_path, [5.0] * 6, lambda yaw: None))
+    rows = one(written(tmp_path / "a", [5.0] * 6, lambda yaw: None))
     found = stratified(rows, "yaw", ["sync"], least=2)
-    with pytest.raises(UsageError, match="no clip has a score of its own"):
-        stratified(rows, "yaw")
-    score = found.scores["0-15", "generated", "sync"]
+    score = found.scores["0-15", "a", "generated", "sync"]
     assert (score.interval, score.unscored) == (None, 6)
-    assert read(tmp_path).metrics["generated", "sync"].unscored == {f"c{i:03d}": "no face" for i in range(6)}
+    assert read(tmp_path / "a").metrics["generated", "sync"].unscored == {f"c{i:03d}": "no face" for i in range(6)}
+    with pytest.raises(UsageError, match="no clip has a score"):
+        main_of(tmp_path / "a")
 
 
-def test_the_command_writes_table_picture_and_numbers(tmp_path, capsys):
+def main_of(folder: Path) -> None:
+    """The verb itself, whose errors are not yet sentences."""
+    run([str(folder)], None, [], None, 30, 0, None)
+
+
+def test_the_command_writes_table_pictures_and_numbers(tmp_path, capsys):
     folder = written(tmp_path / "run", [3.0 * i for i in range(25)], lambda yaw: 5 - 0.1 * yaw)
     assert main(["strata", str(folder), "--least", "4", "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
-    assert "15-30 against 0-15 differs by -1.5" in told
+    assert "sync of run, yaw 15-30 against 0-15 differs by -1.5" in told
     cell = json.loads((tmp_path / "out/strata.json").read_text())["strata"]["yaw"]["cells"][1]
-    assert (cell["cell"], cell["clips"], cell["scores"]["generated"]["sync"]["clips"]) == ("15-30", 5, 5)
-    assert "| 15-30 | 5 | 2.90" in (tmp_path / "out/strata.md").read_text()
-    assert (tmp_path / "out/strata.png").stat().st_size > 5000
+    assert (cell["cell"], cell["clips"], cell["scores"]["run"]["generated"]["sync"]["clips"]) == ("15-30", 5, 5)
+    page = (tmp_path / "out/strata.md").read_text()
+    assert "| metric | arm | 0-15, n=5 | 15-30, n=5 |" in page
+    assert "| sync ↑ u | run | 4.40 ±0.589 | 2.90 ±0.589 |" in page
+    assert (tmp_path / "out/strata-yaw.png").stat().st_size > 5000
 
 
 def test_protocol_and_stamp_stand_on_everything(tmp_path, capsys):
@@ -145,6 +255,6 @@ def test_what_is_missing_is_said(tmp_path):
         read(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"clip": "a", "metric": "sync", "value": 1}\n')
     with pytest.raises(UsageError, match="nothing is known of the yaw of these clips; known are: no conditions"):
-        stratified(read(tmp_path), "yaw")
+        stratified(one(tmp_path), "yaw")
     with pytest.raises(UsageError, match="no metric 'snyc'; did you mean 'sync'"):
-        stratified(read(written(tmp_path, [1.0] * 3)), "yaw", ["snyc"])
+        stratified(one(written(tmp_path, [1.0] * 3)), "yaw", ["snyc"])

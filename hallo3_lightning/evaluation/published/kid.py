@@ -14,6 +14,7 @@ class KID(SetDistance):
 
     title: ClassVar[str] = "KID"
     few: ClassVar[int] = 30
+    biased: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = tuple(PREPROCESSINGS)
 
     @property

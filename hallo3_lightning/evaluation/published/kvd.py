@@ -14,6 +14,7 @@ class KVD(SetDistance):
 
     title: ClassVar[str] = "KVD"
     few: ClassVar[int] = 30
+    biased: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = tuple(FEATURES)
 
     @property
