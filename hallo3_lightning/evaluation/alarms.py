@@ -22,15 +22,22 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Alarm:
-    """excess: how far beyond the threshold, in deviations of the floor (standard errors for lips); it rings above 0.
-    threshold: in units of the metric; origin: where that comes from."""
+    """One failure that was looked for.
+
+    excess: how far beyond the threshold, in deviations of the floor (standard errors for lips); it rings above 0;
+    finding: what is wrong where it rings; measured: what was seen; limit: from where on it would have rung, and why there;
+    clips: how many were looked at.
+    """
 
     name: str
     metric: str
     excess: float
     threshold: float
-    origin: str
+    """In units of the metric."""
     finding: str
+    measured: str
+    limit: str
+    clips: int
 
     @property
     def rings(self) -> bool:
@@ -39,7 +46,8 @@ class Alarm:
     @property
     def sentence(self) -> str:
         """What a user reads."""
-        return f"{self.name.replace('_', ' ')}: {self.finding}; threshold {self.threshold:.2f}: {self.origin}"
+        said = f"{self.finding}: {self.measured}" if self.rings else self.measured
+        return f"{self.name.replace('_', ' ')}: {said}; it rings {self.limit} ({self.clips} clips)"
 
     def as_json(self) -> dict[str, Any]:
         """For metrics.json."""
@@ -52,8 +60,9 @@ class Verdict:
 
     excess: float
     threshold: float
-    origin: str
     finding: str
+    measured: str
+    limit: str
 
 
 @dataclass(frozen=True)
@@ -88,64 +97,66 @@ def alarms(
             said = signature.judge(
                 signature, {clip: scores[clip] for clip in shared}, {clip: floor[clip] for clip in shared}
             )
-            found.append(
-                Alarm(signature.name, signature.metric, said.excess, said.threshold, said.origin, said.finding)
-            )
+            found.append(Alarm(signature.name, signature.metric, **asdict(said), clips=len(shared)))
     return found
 
 
 def against_chance(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
     """It rings unless the scores are above those of chance for sure."""
     gain = paired([scores], [floor])
-    finding = (
-        f"mouths follow their own sound little better than another ({signature.metric} {_mean(scores):.2f}, by chance "
-        f"{_mean(floor):.2f}, {gain.clips} clips)"
+    sure = bool(gain.std_error)
+    excess = -gain.low / gain.std_error if sure and gain.std_error else -1.0 if gain.mean > 0 else 1.0
+    threshold = _mean(floor) + (gain.mean - gain.low if sure else 0.0)
+    return Verdict(
+        excess,
+        threshold,
+        finding="mouths follow their own sound little better than another",
+        measured=f"{signature.metric} {_mean(scores):.2f}, by chance {_mean(floor):.2f}",
+        limit=f"below {threshold:.2f}, what chance gives and the 95% interval of the gain over it",
     )
-    if not gain.std_error:
-        excess, margin = (-1.0 if gain.mean > 0 else 1.0), 0.0
-    else:
-        excess, margin = -gain.low / gain.std_error, gain.mean - gain.low
-    origin = "what chance gives and the 95% interval of the gain over it"
-    return Verdict(excess, _mean(floor) + margin, origin, finding)
 
 
 def _drift(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
-    return beyond(
-        signature,
-        scores,
-        floor,
-        f"faces leave their person by {_mean(scores):.1f} deviations a second "
-        f"({_mean(floor):.1f} in {signature.reference}, {len(scores)} clips)",
-    )
+    return beyond(signature, scores, floor, "faces leave their person", "{:.2f} deviations a second")
 
 
 def _seams(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
-    return beyond(
-        signature,
-        scores,
-        floor,
-        f"motion jumps {_mean(scores):.1f} times as much where windows meet as elsewhere "
-        f"({_mean(floor):.1f} times in {signature.reference}, {len(scores)} clips)",
-    )
+    return beyond(signature, scores, floor, "motion jumps where windows meet", "{:.2f} times as much as elsewhere")
 
 
-def _detail(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
-    """Both ways: less detail than the autoencoder leaves is blur, more is noise."""
+def detail(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
+    """Both ways: less detail than the floor has is blur, more is noise. Scores in doublings."""
     blurred = _mean(scores) < _mean(floor)
-    finding = (
-        f"pictures are {'blurred' if blurred else 'noisy'}: {2 ** _mean(scores):.2f} times the truth's fine detail "
-        f"({2 ** _mean(floor):.2f} times in {signature.reference}, {len(scores)} clips)"
-    )
-    return beyond(signature, scores, floor, finding, below=blurred)
+    finding = f"pictures are {'blurred' if blurred else 'noisy'}"
+    shown = "{:.2f} times the truth's fine detail"
+    return beyond(signature, scores, floor, finding, shown, below=blurred, shown_as=lambda doublings: 2**doublings)
 
 
-def beyond(signature: Signature, scores: Rows, floor: Rows, finding: str, *, below: bool = False) -> Verdict:
-    """It rings where the mean is further above the floor's (or below it) than `DEVIATIONS`."""
+def beyond(
+    signature: Signature,
+    scores: Rows,
+    floor: Rows,
+    finding: str,
+    shown: str,
+    *,
+    below: bool = False,
+    shown_as: Callable[[float], float] = float,
+) -> Verdict:
+    """It rings where the mean is further above the floor's (or below it) than `DEVIATIONS`.
+
+    shown: how a number is said, after `shown_as` has made one that people read.
+    """
     deviation = max(float(np.std([*floor.values()], ddof=1)), signature.grain)
     sign = -1 if below else 1
-    excess = sign * (_mean(scores) - _mean(floor)) / deviation - DEVIATIONS
-    origin = f"the mean of {signature.reference} and {DEVIATIONS:g} of its deviations from clip to clip"
-    return Verdict(excess, _mean(floor) + sign * DEVIATIONS * deviation, origin, finding)
+    threshold = _mean(floor) + sign * DEVIATIONS * deviation
+    return Verdict(
+        sign * (_mean(scores) - _mean(floor)) / deviation - DEVIATIONS,
+        threshold,
+        finding,
+        measured=f"{shown.format(shown_as(_mean(scores)))}, {shown_as(_mean(floor)):.2f} in {signature.reference}",
+        limit=f"{'below' if below else 'above'} {shown_as(threshold):.2f}, the mean of {signature.reference} and "
+        f"{DEVIATIONS:g} deviations from clip to clip",
+    )
 
 
 def _mean(rows: Rows) -> float:
@@ -158,5 +169,5 @@ SIGNATURES = (
     ),
     Signature("identity_drift", "identity_drift", _drift, grain=0.2, procedural=True),
     Signature("seams", "seam_ratio", _seams, grain=0.05),
-    Signature("low_quality", "sharpness", _detail, grain=0.05),
+    Signature("low_quality", "sharpness", detail, grain=0.05),
 )

@@ -68,5 +68,6 @@ def _mouth(axis: Any, clip: str, curve: Mapping[str, Sequence[float]], first: bo
         axis.plot(np.arange(len(values)) / FPS, (values - values.min()) / (spread or 1), color=colour, label=said)
     axis.set_title(f"mouth of {clip}", fontsize=8)
     axis.set_yticks([])
+    axis.set_xlabel("seconds after the frames that were given", fontsize=7)
     if first:
         axis.legend(fontsize=6)

@@ -59,17 +59,18 @@ def _likeness(clip: Kept, beside: Kept) -> np.ndarray:
     return curve
 
 
-def _of_pixels(value: str, mean: bool = False) -> Kind:
-    def read(clip: Kept, _: Kept) -> np.ndarray:
-        values = clip["pixels/levels"][value].numpy()
-        return values.mean(axis=1) if mean else values
+def _pixels(value: str) -> Callable[[Kept, Kept], np.ndarray]:
+    return lambda clip, _: clip["pixels/levels"][value].numpy()
 
-    return Kind("pixels/levels", read)
+
+def _brightening(clip: Kept, _: Kept) -> np.ndarray:
+    levels = clip["pixels/levels"]["colour"].numpy().mean(axis=1)
+    return levels - levels[0]
 
 
 KINDS = {
     "identity: likeness to the true first face": Kind("identity/arcface", _likeness),
-    "sharpness, levels squared": _of_pixels("sharpness"),
-    "brightness, levels": _of_pixels("colour", mean=True),
-    "change from frame to frame, levels": _of_pixels("steps"),
+    "sharpness, levels squared": Kind("pixels/levels", _pixels("sharpness")),
+    "brighter than the first frame, levels": Kind("pixels/levels", _brightening),
+    "change from frame to frame, levels": Kind("pixels/levels", _pixels("steps")),
 }

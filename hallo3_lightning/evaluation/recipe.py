@@ -39,7 +39,8 @@ class Recipe:
     crop: str = "crop"
     """How a video of another shape is brought to the resolution: the middle of it (crop), or all of it (stretch)."""
     generation: Mapping[str, Any] = field(default_factory=dict)
-    """Seeds, guidance, steps that the videos are to be made with; told, not checked."""
+    """Seeds (one), guidance and steps that clips of a run are made with, its own where null; of videos that somebody
+    brings told, not checked."""
     choices: tuple[str, ...] = ()
     """What the source leaves open, and how it is filled here."""
 
@@ -111,6 +112,9 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise unknown("crop", str(recipe.crop), FITS, str(path))
     if recipe.frames is not None and not (isinstance(recipe.frames, int) and recipe.frames > 0):
         raise UsageError(f"{path}: frames is {recipe.frames}; expected a number from 1 on, or null for all")
+    for name in ("data", "generation"):
+        if not isinstance(getattr(recipe, name), Mapping):
+            raise UsageError(f"{path}: {name} is {getattr(recipe, name)}; expected names and values, as {{name: HDTF}}")
     sides = recipe.resolution
     if sides is not None and not (len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)):
         raise UsageError(f"{path}: resolution is {list(sides)}; expected [height, width] in pixels, or null")

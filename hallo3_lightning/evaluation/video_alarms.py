@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hallo3_lightning.evaluation.alarms import Alarm, Signature, Verdict, against_chance, alarms, beyond
+from hallo3_lightning.evaluation.alarms import Alarm, Signature, Verdict, against_chance, alarms, beyond, detail
 from hallo3_lightning.evaluation.rows_file import GENERATED
 from hallo3_lightning.evaluation.statistics import Rows
 
@@ -26,25 +26,16 @@ def alarms_of_videos(rows: Iterable[Mapping[str, Any]]) -> list[Alarm]:
 
 
 def _drift(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
-    lost, usual = (-math.fsum(rows[clip] for clip in sorted(rows)) / len(rows) for rows in (scores, floor))
-    return beyond(
-        signature,
-        {clip: -value for clip, value in scores.items()},
-        {clip: -value for clip, value in floor.items()},
-        f"faces lose {lost:.2f} a second of their likeness to the first one ({usual:.2f} in {signature.reference}, "
-        f"{len(scores)} clips)",
-    )
+    lost, usual = ({clip: -value for clip, value in rows.items()} for rows in (scores, floor))
+    return beyond(signature, lost, usual, "faces leave their person", "{:.3f} of their likeness lost a second")
 
 
 def _detail(signature: Signature, scores: Rows, floor: Rows) -> Verdict:
-    """In doublings, since sharpness is a variance: half of it is as far from the truth as twice."""
-    made, true = ({clip: math.log2(max(value, TINY)) for clip, value in rows.items()} for rows in (scores, floor))
-    change = math.fsum(made[clip] - true[clip] for clip in sorted(made)) / len(made)
-    finding = (
-        f"pictures are {'blurred' if change < 0 else 'noisy'}: {2**change:.2f} times the sharpness of "
-        f"{signature.reference} ({len(scores)} clips; the threshold is in doublings)"
-    )
-    return beyond(signature, made, true, finding, below=change < 0)
+    """Against the clip's own true one: sharpness is a variance, of which a quarter is half the detail."""
+    true = {clip: math.log2(max(value, TINY)) / 2 for clip, value in floor.items()}
+    usual = math.fsum(true[clip] for clip in sorted(true)) / len(true)
+    made = {clip: math.log2(max(value, TINY)) / 2 - usual for clip, value in scores.items()}
+    return detail(signature, made, {clip: value - usual for clip, value in true.items()})
 
 
 TINY = 1e-6

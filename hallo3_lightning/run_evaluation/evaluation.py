@@ -133,4 +133,4 @@ class RunEvaluation:
         """How the clips were made, as tables say it."""
         wanted = run.settings["trainer"]["max_steps"]
         trained = {} if run.step >= wanted else {"training": f"not ended, step {run.step} of {wanted}"}
-        return {**asdict(generation), "weights": "averaged", **trained}
+        return {**asdict(generation), "folder": str(run.folder), "weights": "averaged", **trained}

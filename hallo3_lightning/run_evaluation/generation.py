@@ -1,5 +1,6 @@
 """Generation: how the clips of an evaluation are made, written down beside them so that they are never mixed."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.claim import write_json
+from hallo3_lightning.ablation.runs import RunFolder, results_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.run_evaluation.trained import Trained, trained
@@ -21,6 +23,7 @@ class Generation:
     """Everything that the pixels of the clips depend on."""
 
     run: str
+    """A fingerprint of the run's own settings: its folder may be moved."""
     step: int
     """Of the weights, which are the averaged ones."""
     data: str
@@ -63,7 +66,7 @@ def generation_of(run: Trained, device: str) -> Generation:
     settings, data = run.settings, run.data()
     model, sampling = settings["model"], settings["model"]["sampling"]
     return Generation(
-        run=run.folder.resolve().name,
+        run=_fingerprint(run.folder),
         step=run.step,
         data=data.held_out_index.digest,
         clips=data.num_test_clips,
@@ -96,6 +99,11 @@ def claim(out: Path, wanted: Generation, *, speaks_for: str) -> None:
             f"the clips in {out} were generated otherwise than {speaks_for} asks for now ({'; '.join(differing)}); remove "
             "that folder to generate them anew, or give another with --out"
         )
+
+
+def _fingerprint(folder: Path) -> str:
+    settings = json.dumps(results_of(RunFolder(folder).config()), sort_keys=True, default=str)
+    return hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()
 
 
 def _read(file: Path) -> Mapping[str, Any] | None:

@@ -92,7 +92,7 @@ def _summary(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
     found, missing = report["metrics"][name], report["missing"]["generated"].get(name, 0)
     controls = {control: metrics[name] for control, metrics in report["controls"].items() if name in metrics}
     return {
-        "title": name.replace("_", " ").capitalize(),
+        "title": "PSNR" if name == "psnr" else name.replace("_", " ").capitalize(),
         "protocol": f"{PREFIX}{name}",
         **found,
         "of": found["n"] + missing,

@@ -50,19 +50,19 @@ def still(video: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("wrong", "name", "words"),
     [
-        (seamed, "seams", "times as much where windows meet"),
-        (drifting, "identity_drift", "leave their person by"),
+        (seamed, "seams", "motion jumps where windows meet: "),
+        (drifting, "identity_drift", "leave their person: "),
         (blurred, "low_quality", "pictures are blurred"),
         (noisy, "low_quality", "pictures are noisy"),
-        (still, "lips_off", "little better than that of other clips"),
+        (still, "lips_off", "little better than another: mouth_correlation 0.00, by chance 0.00"),
     ],
 )
 def test_what_is_wrong_rings(people, wrong, name, words):
     found = {alarm.name: alarm for alarm in alarms(rows(wrong(people.video), people), rows(people.video, people))}
     assert found[name].rings
     assert words in found[name].sentence
-    assert found[name].finding.endswith("12 clips)")
-    assert f"; threshold {found[name].threshold:.2f}: {found[name].origin}" in found[name].sentence
+    assert found[name].sentence.endswith("(12 clips)")
+    assert found[name].limit in found[name].sentence
 
 
 def test_the_truth_rings_nothing(people):
