@@ -17,6 +17,10 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FPS
 
 NAME = "rows.jsonl"
+CONDITIONS = "conditions.jsonl"
+"""In a folder of true videos: what is known of them, one line a clip, {"clip": "a", "yaw": 12.5, ...}; the clip is the
+video's path under the folder without its ending."""
+
 SCORED, UNSCORED = "scored", "no score"
 GENERATED = "generated"
 

@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hallo3_lightning.evaluation.alarms import Alarm
@@ -16,7 +17,7 @@ from hallo3_lightning.evaluation.measuring import UNREADABLE, Plan
 from hallo3_lightning.evaluation.networks import FILES
 from hallo3_lightning.evaluation.published_metric import IN_SET, SCORED, ClipScore, Row, SetDistance, why_not
 from hallo3_lightning.evaluation.recipe import Recipe
-from hallo3_lightning.evaluation.rows_file import GENERATED
+from hallo3_lightning.evaluation.rows_file import CONDITIONS, GENERATED, conditions_of
 from hallo3_lightning.evaluation.told import Told
 from hallo3_lightning.evaluation.video_alarms import alarms_of_videos
 from hallo3_lightning.geometry import FPS
@@ -89,13 +90,16 @@ def lacks_real(found: ClipScore | SetDistance, pairing: Pairing) -> bool:
 
 
 def _conditions(pairing: Pairing, store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
-    """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds, and mean
-    |yaw| in degrees where expressions were looked at."""
+    """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds, mean
+    |yaw| in degrees where expressions were looked at, and what a conditions.jsonl among them says."""
+    file = pairing.folders.get("real", Path()) / CONDITIONS
+    given = conditions_of(file, pairing.clips("real")) if pairing.paired and file.is_file() else {}
     for video in _of(pairing, "real") if pairing.paired else []:
         kept = store.kept(video, [TURNED] if TURNED in plan.fingerprints["real"] else [])
         known = {"length": kept.frames / FPS}
         if kept.features and kept.features[TURNED].status == MEASURED:
             known["yaw"] = float(kept[TURNED]["yaw"].abs().mean())
+        known |= {name: values[video.clip] for name, values in given.items() if video.clip in values}
         yield {"clip": video.clip, "conditions": known}
 
 

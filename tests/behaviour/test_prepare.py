@@ -25,7 +25,7 @@ def prepare(videos: Path, out: Path, *more: str) -> int:
 
 
 def test_videos_with_captions_become_shards_that_a_phase_trains_on(heads, studio: Studio, tmp_path, capsys):
-    assert sorted(path.suffix for path in heads.iterdir()) == ["", ".jsonl"] + [".mp4"] * 8 + [".txt"] * 8
+    assert sorted(path.suffix for path in heads.iterdir()) == ["", ".jsonl", ".jsonl"] + [".mp4"] * 8 + [".txt"] * 8
     assert prepare(heads, tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert f"{tmp_path / 'out'}: kept 8 of 8 takes" in said
