@@ -50,7 +50,8 @@ class PublishedMetric(Metric):
     higher_is_better: bool | None = None
     """None where neither is."""
     title: ClassVar[str] = ""
-    unit: ClassVar[str] = ""
+    unit: ClassVar[str] = "1"
+    """1 for a number that has none."""
     variants: ClassVar[tuple[str, ...]] = ()
     needs_pair: ClassVar[bool] = False
     """Whether a clip is scored against the real one of its name."""

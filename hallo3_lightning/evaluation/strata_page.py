@@ -179,7 +179,7 @@ def _clips(cell: Cell) -> str:
 
 def _heading(metric: str, found: Arms) -> str:
     about = found.about(metric)
-    return f"{words(metric)}{BETTER[about.higher_is_better]}{f' {about.unit}' if about.unit else ''}"
+    return f"{words(metric)}{BETTER[about.higher_is_better]}{f' {about.unit}' if about.unit not in ('', '1') else ''}"
 
 
 def _plain(strata: Strata) -> Mapping[str, Any]:

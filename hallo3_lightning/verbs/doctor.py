@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-HELP = "what this machine has, and which weight files are there, missing or not the ones meant"
+HELP = "what this machine has, and which weight files are there, missing or not the ones meant; --for evaluate: all metrics"
 
 PACKAGES = ("lightning", "torch", "diffusers", "transformers", "torchmetrics", "av", "onnxruntime")
 OPTIONAL = {"onnxruntime": "pip install 'hallo3_lightning[prepare]', to find faces with detector files"}
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="wanted_by",
         default=None,
         metavar="VERB",
-        help="only what it needs; exit 1 where a file is missing",
+        help="only what it needs; exit 1 where a file is missing; for evaluate, every metric there is too",
     )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -45,6 +45,8 @@ def run(weights_dir: Path | None, wanted_by: str | None, json: bool) -> int:
         "codecs": _codecs(),
         "weights": _weights(folder, wanted_by),
     }
+    if wanted_by == "evaluate":
+        found["metrics"] = _metrics(folder)
     faults = list(_faults(found, wanted_by))
     if json:
         _print_json({**found, "faults": faults})
@@ -126,6 +128,16 @@ def _weights(folder: Path | None, verb: str | None) -> list[dict[str, Any]]:
     return told
 
 
+def _metrics(folder: Path | None) -> list[dict[str, Any]]:
+    """Every metric: id, unit, which way is better, what it needs, and which weight files it lacks."""
+    from dataclasses import asdict
+
+    from hallo3_lightning.evaluation.catalogue import catalogue
+    from hallo3_lightning.evaluation.networks import Networks
+
+    return [asdict(entry) for entry in catalogue(Networks(folder))]
+
+
 def _faults(found: dict[str, Any], verb: str | None) -> Iterable[str]:
     """What should be mended, one sentence each."""
     for name, version in found["packages"].items():
@@ -151,6 +163,10 @@ def _print(found: dict[str, Any], folder: Path | None, faults: list[str]) -> Non
     console = Console(file=sys.stdout, highlight=False)
     console.print(_machine_table(found))
     console.print(_weight_table(found["weights"], folder))
+    if "metrics" in found:
+        console.print("metrics, by the ids that protocols name them with:")
+        for line in _metric_lines(found["metrics"]):
+            console.print(line, soft_wrap=True, markup=False)
     for file in found["weights"]:
         if not file["state"].startswith("present"):
             console.print(_where_from(file), soft_wrap=True, markup=False)
@@ -185,6 +201,20 @@ def _weight_table(weights: list[dict[str, Any]], folder: Path | None) -> Any:
     for file in weights:
         table.add_row(file["name"], file["state"], ", ".join(file["needed_by"]) or "no verb yet", file["purpose"])
     return table
+
+
+def _metric_lines(metrics: list[dict[str, Any]]) -> Iterable[str]:
+    """Variants that differ in nothing that is told here share a line."""
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for entry in metrics:
+        name, _, variant = entry["protocol"].partition("/")
+        unit = "" if entry["unit"] == "1" else f", in {entry['unit']}"
+        better = "as true clips have it" if entry["better"] == "as true clips" else f"{entry['better']} is better"
+        needs = [f"{need} (missing)" if need.split(" ")[0] in entry["lacks"] else need for need in entry["needs"]]
+        told = f"{better}{unit}; needs {', '.join(needs) or 'the clip alone'}"
+        lines.setdefault((name, told), []).append(variant)
+    for (name, told), variants in lines.items():
+        yield f"  {name}/{variants[0] if len(variants) == 1 else '{' + ', '.join(variants) + '}'}: {told}"
 
 
 def _where_from(file: dict[str, Any]) -> str:

@@ -37,6 +37,9 @@ def test_each_says_what_it_is(name):
     found = metric(name)
     assert found.protocol == name
     assert found.title
+    assert found.unit
+    assert found.higher_is_better in (True, False, None)
+    assert type(found).__doc__
     assert all("/" in feature for feature in found.features)
     assert isinstance(found, ClipScore | SetDistance)
 
