@@ -3,7 +3,8 @@
 OUT/real/<clip>.mp4           the true clip, with its sound
 OUT/fake/<clip>.mp4           the generated one: exactly its pixels, with the sound that drove it
 OUT/clips/<clip>.safetensors  written last: what is known of it, and what the metrics of the ground truth keep of it
-OUT/real/faces.jsonl, OUT/fake/faces.jsonl, where the data say where the face is
+OUT/real/faces.jsonl, OUT/fake/faces.jsonl, OUT/real/conditions.jsonl: where the face is, yaw, light and so on, as far as
+                              the data say it
 """
 
 import json
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -24,6 +26,7 @@ from datamodules.video.video_file import write_mp4
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.folders import SIDES
 from hallo3_lightning.evaluation.networks import FACES
+from hallo3_lightning.evaluation.rows_file import CONDITIONS
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
 
 CLIPS = "clips"
@@ -90,22 +93,18 @@ class ClipFiles:
         save_file(dict(kept), partial, {"facts": json.dumps(asdict(facts))})
         partial.replace(file)
 
-    def write_faces(self, facts: Sequence[Facts], *, wanted: bool) -> None:
-        """Write where faces are, for both sides, or nothing, where a detector is to find them. Processes that share the
-        work all write the same."""
-        lines = [
-            json.dumps({"video": f"{one.name}.mp4", "frame": 0, "faces": [{"box": one.box}]}) + "\n"
+    def write_known(self, facts: Sequence[Facts], *, with_faces: bool) -> None:
+        """Write what the data say of the clips: their conditions, and where faces are, unless a detector is to find them.
+        Processes that share the work all write the same."""
+        faces = [
+            {"video": f"{one.name}.mp4", "frame": 0, "faces": [{"box": one.box}]}
             for one in facts
-            if one.box is not None
+            if with_faces and one.box is not None
         ]
         for side in SIDES:
-            file = self.side(side) / FACES
-            if not wanted or not lines:
-                file.unlink(missing_ok=True)
-                continue
-            partial = file.with_name(f"{file.name}-{os.getpid()}.partial")
-            partial.write_text("".join(lines))
-            partial.replace(file)
+            _write_lines(self.side(side) / FACES, faces)
+        known = [{"clip": one.name, **one.conditions} for one in facts if one.conditions]
+        _write_lines(self.side("real") / CONDITIONS, known)
 
     def sweep(self) -> None:
         """Remove what a killed process left half written; for when nobody writes."""
@@ -118,6 +117,16 @@ class ClipFiles:
 
     def _video(self, side: str, name: str) -> Path:
         return self.side(side) / f"{name}.mp4"
+
+
+def _write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One JSON object a line; no file where there are none."""
+    if not rows:
+        file.unlink(missing_ok=True)
+        return
+    partial = file.with_name(f"{file.name}-{os.getpid()}.partial")
+    partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    partial.replace(file)
 
 
 def clip_names(keys: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ class RunEvaluation:
             self._generate(run, clips, console)
             self.share.wait(lambda: len(self._undone(clips)), "clips")
             facts = [self._facts(clip) for clip in clips]
-            self._files.write_faces(facts, wanted=self._faces_are_known(facts))
+            self._files.write_known(facts, with_faces=self._faces_are_known(facts))
         pairing = self._pairing(facts)
         known = told(self._files, facts, generation, self._about(run, generation)) if self.share.is_first else None
         scoring = FolderEvaluation(self.recipe, pairing, self.networks, self.out, self.workers, self.share)

@@ -71,15 +71,12 @@ def told(files: ClipFiles, facts: Sequence[Facts], generation: Generation, about
         for name, metric in evaluation.metrics_of(source).items():
             _fill(metric, f"{SCORES}/{source}|{name}", kept)
     report = evaluation.report()
-    conditions = {
-        name: {one.name: one.conditions[name] for one in made if name in one.conditions}
-        for name in sorted({name for one in made for name in one.conditions})
-    }
-    lines = rows_file.rows_of(report, conditions)
     return Told(
         generation=about,
         metrics={f"{PREFIX}{name}": _summary(name, report) for name in report["metrics"]},
-        rows=[{**row, "metric": f"{PREFIX}{row['metric']}"} if "metric" in row else row for row in lines],
+        rows=[
+            {**row, "metric": f"{PREFIX}{row['metric']}"} for row in rows_file.rows_of(report, {}) if "metric" in row
+        ],
         curves=report["curves"],
         borders=made[0].borders if made else (),
         alarms=_alarms(kept),
