@@ -38,10 +38,20 @@ class Recorded:
         return made | {name: torch.full(shape, value) for name, shape, value in _constants(told)}
 
 
+def folder_of_set() -> Path:
+    """Of the set that HALLO3_GOLDENS names, else of the slim one."""
+    return Path(os.environ.get("HALLO3_GOLDENS") or SLIM) / "evaluation"
+
+
+def cases(kind: str) -> list[str]:
+    """The records of a kind that a set has, however many: i3d_a, i3d_b, ...; the first where it has none, to be missed."""
+    return sorted(path.stem for path in folder_of_set().glob(f"{kind}_*.json")) or [f"{kind}_a"]
+
+
 def recorded(name: str) -> Recorded:
     """One record. A named set must have it; the slim one may not, and then its test is skipped."""
     named = os.environ.get("HALLO3_GOLDENS")
-    folder = Path(named or SLIM) / "evaluation"
+    folder = folder_of_set()
     if not (folder / f"{name}.json").is_file():
         if named is not None:
             pytest.fail(f"{folder / name}.json is absent: HALLO3_GOLDENS must name a whole set; unset it to do without")

@@ -6,7 +6,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from hallo3_lightning.backbones.i3d import I3D, PREPROCESSINGS
-from tests.golden.evaluation_set import Recorded, recorded, sum_of
+from tests.golden.evaluation_set import Recorded, cases, recorded, sum_of
 from tests.golden.near import error
 
 TOLERANCE = 1e-4
@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 PIXELS = 1e-5
 """Of prepared videos, relative."""
 
-SETS = ("i3d_a", "i3d_b")
+SETS = cases("i3d")
 
 
 def prepared(record: Recorded, name: str) -> Tensor:
