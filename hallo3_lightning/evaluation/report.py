@@ -41,8 +41,10 @@ def write_report(
         **({"generation": dict(scores.told.generation)} if scores.told.generation else {}),
         "paired": pairing.paired,
         "faces": {side: None if finder is None else finder.fingerprint for side, finder in finders.items()},
-        "metrics": {name: {**({"stamp": stamp} if stamp else {}), **told} for name, told in scores.metrics.items()}
-        | dict(scores.told.metrics),
+        "metrics": {
+            name: {**({"stamp": stamp} if stamp else {}), **told}
+            for name, told in [*scores.metrics.items(), *scores.told.metrics.items()]
+        },
         "alarms": [alarm.as_json() for alarm in scores.alarms],
         "not_scored": dict(scores.not_scored),
         "missing_files": dict(scores.missing),

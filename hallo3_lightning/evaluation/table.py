@@ -19,7 +19,7 @@ def page(recipe: Recipe, pairing: Pairing, scores: Scores, stamp: str | None, we
         _what(recipe, pairing),
         *([_made(scores.told.generation)] if scores.told.generation else []),
         _of_videos(scores, stamp),
-        *([_of_truth(scores.told.metrics)] if scores.told.metrics else []),
+        *([_of_truth(scores.told.metrics, stamp)] if scores.told.metrics else []),
         *([_alarms(scores)] if scores.alarms else []),
         *_without_score(scores),
     ]
@@ -70,7 +70,7 @@ def _cells(name: str, told: Row) -> list[str]:
     ]
 
 
-def _of_truth(metrics: Mapping[str, Row]) -> str:
+def _of_truth(metrics: Mapping[str, Row], stamp: str | None) -> str:
     """Scores against the ground truth, beside what a generator without the skill and one without fault would have."""
     controls = list(dict.fromkeys(control for told in metrics.values() for control in told["controls"]))
     heads = ["against the truth", "protocol", "generated", *(c.replace("_", " ") for c in controls), "unit", "scored"]
@@ -82,10 +82,11 @@ def _of_truth(metrics: Mapping[str, Row]) -> str:
             *(_with_error(told["controls"].get(control, {"value": None})) for control in controls),
             told["unit"] or "1",
             f"{told['n']} of {told['of']}",
+            *([stamp] if stamp else []),
         ]
         for name, told in metrics.items()
     ]
-    return _table(heads, rows) + (
+    return _table([*heads, *([""] if stamp else [])], rows) + (
         "\nReconstruction: what the autoencoder alone makes of the true clips, the ceiling of any generator.\n"
     )
 
