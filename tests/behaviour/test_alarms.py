@@ -4,6 +4,7 @@ import pytest
 
 from datamodules.synthetic.autoencoder import fit_autoencoder
 from datamodules.synthetic.write import synthesize
+from hallo3_lightning.cli import main
 from tests.behaviour.studio import LAYER, Studio, events, scalars
 
 
@@ -24,6 +25,18 @@ def test_an_untrained_network_rings(wide, capsys):
     assert told.count("low quality: pictures are noisy") == 2
     assert told.count("alarm at step 2: ") == sum(excess[1][1] > 0 for excess in _alarms(run))
     assert "alarm/lips_off" not in events(run).Tags()["scalars"]  # phase 1 hears nothing
+
+
+def test_a_test_rings_and_its_scores_say_so(wide, capsys):
+    run = wide.run("fit", *wide.identity, "--trainer.val_check_interval=1")
+    assert main(["test", *wide.identity]) == 0
+    alarms = {alarm["name"]: alarm for alarm in run.metrics()["alarms"]}
+    assert alarms.keys() == {"identity_drift", "seams", "low_quality"}
+    assert alarms["low_quality"]["rings"]
+    assert "the mean of the reconstruction and 2 deviations" in alarms["low_quality"]["sentence"]
+    assert f"alarm at step 2: {alarms['low_quality']['sentence']}" in capsys.readouterr().out
+    (scalar,) = scalars(run, "test/alarm/low_quality")
+    assert scalar == (2, pytest.approx(alarms["low_quality"]["excess"]))
 
 
 def _alarms(run) -> list[list[tuple[int, float]]]:

@@ -179,6 +179,15 @@ def test_colours_come_back(pixels):
     assert np.abs(seen - patches)[:, inner].max() <= 6
 
 
+@pytest.mark.parametrize("size", [(33, 47), (32, 48)])
+def test_rgb24_keeps_every_number(tmp_path, size):
+    noise = np.random.default_rng(0).integers(0, 256, (7, *size, 3), dtype=np.uint8)
+    sound = np.random.default_rng(1).integers(-9000, 9000, 7 * 640, dtype=np.int16)
+    write_mp4(tmp_path / "a.mp4", noise, sound, pixel_format="rgb24")
+    assert np.array_equal(VideoFile(tmp_path / "a.mp4").frames(), noise)
+    assert VideoFile(tmp_path / "a.mp4").sound().shape == sound.shape
+
+
 # -- Mp4 and write_mp4 -------------------------------------------------------------------------------------------
 
 
