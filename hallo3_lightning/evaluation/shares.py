@@ -20,8 +20,8 @@ Item = TypeVar("Item")
 NAMES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 """Where torchrun and srun say which process this is, and of how many."""
 
-STALLED_S = 1800.0
-"""Without a new piece for so long, the process that makes it is taken for gone."""
+STALLED_S = 4 * 3600.0
+"""Without a new piece for so long, the process that makes it is taken for gone: a clip of minutes takes an hour."""
 POLL_S = 1.0
 
 
@@ -57,7 +57,7 @@ class Share:
                 before, since = now, time.monotonic()
             elif time.monotonic() - since > STALLED_S:
                 raise UsageError(
-                    f"{now} {what} of other processes have not come, and none in the last {STALLED_S / 60:.0f} minutes; "
+                    f"{now} {what} of other processes have not come, and none in the last {STALLED_S / 3600:.0f} hours; "
                     "see what ended those, and give the same command again: it goes on from what is there"
                 )
 

@@ -20,6 +20,7 @@ from hallo3_lightning.evaluation.networks import Networks
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.evaluation.scoring import Scores
 from hallo3_lightning.evaluation.shares import Share
+from hallo3_lightning.evaluation.told import Told
 from hallo3_lightning.run_evaluation.clip_files import CLIPS, ClipFiles, Facts, clip_names
 from hallo3_lightning.run_evaluation.generation import Generation, claim, generation_of, run_under
 from hallo3_lightning.run_evaluation.ground_truth import told
@@ -51,10 +52,12 @@ class RunEvaluation:
             facts = [self._facts(clip) for clip in clips]
             self._files.write_known(facts, with_faces=self._faces_are_known(facts))
         pairing = self._pairing(facts)
-        known = told(self._files, facts, generation, self._about(run, generation)) if self.share.is_first else None
+        about = self._about(run, generation)
+        known = told(self._files, facts, generation, about) if self.share.is_first else Told()
         scoring = FolderEvaluation(self.recipe, pairing, self.networks, self.out, self.workers, self.share)
-        scores = scoring.run(console, known) if known is not None else scoring.run(console)
-        self._files.sweep() if scores is not None else None
+        scores = scoring.run(console, known)
+        if scores is not None:
+            self._files.sweep()
         return scores
 
     @property

@@ -96,7 +96,7 @@ def started(run: RunFolder, recipe: str, out: Path, **environment: str) -> "subp
     )
 
 
-def test_killed_and_shared_by_two_ranks_it_ends_alike(evaluated, identity, recipe, tmp_path, monkeypatch):
+def test_killed_and_shared_by_two_ranks_it_ends_alike(evaluated, identity, recipe, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     alone = started(identity, recipe, out)
     while not list(out.glob("clips/*.safetensors")):
@@ -111,6 +111,9 @@ def test_killed_and_shared_by_two_ranks_it_ends_alike(evaluated, identity, recip
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["evaluate", str(identity.path), "--protocol", recipe, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "2 held-out clips" in said  # its share, of three
+    assert "4 clips to score" in said
     assert second.wait() == 0, second.stderr.read()  # type: ignore[union-attr]
     assert left(out) == left(evaluated)
     assert {path: path.stat().st_mtime_ns for path in made} == made, "a clip that was there was made again"
