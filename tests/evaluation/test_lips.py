@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from datamodules.prepare.face import Face
-from hallo3_lightning.backbones.syncnet import agreement
+from hallo3_lightning.backbones.coded import coded
+from hallo3_lightning.backbones.face_track import crop, places
+from hallo3_lightning.backbones.syncnet import agreement, distances, embeddings
 from hallo3_lightning.backbones.weight_files import SYNCNET
 from hallo3_lightning.evaluation.feature import feature, measured
 from hallo3_lightning.evaluation.footage import Footage
@@ -53,6 +55,20 @@ def test_through_codecs_the_offset_stays_and_the_floor_is_below(footage, network
     assert found["floor_shift"].item() > FPS
     assert found["span"].tolist() == [0, FRAMES]
     assert not found["as_reference"].any()
+
+
+def test_frames_go_through_codecs_as_often_as_in_the_reference(networks):
+    """Twice whole and twice cut out, each time MPEG-4 first; the last JPEG with as few bits as FFmpeg chooses."""
+    frames = np.random.default_rng(0).integers(0, 256, (8, 60, 80, 3), dtype=np.uint8)
+    sound = np.random.default_rng(1).integers(-9000, 9000, 8 * 640).astype(np.int16)
+    found = measured("lips/syncnet-coded", Footage("noise", frames, sound, Told()), networks).values["distances"]
+    written = coded(coded(frames, "mpeg4"), "mjpeg")
+    where = places(np.tile([30.0, 15.0, 50.0, 37.0], (8, 1)))
+    faces = np.stack([crop(written[i], where, i) for i in range(8)])
+    again = coded(coded(faces, "mpeg4"), "mjpeg", quantizer=None)
+    network = networks.network("syncnet")
+    assert torch.allclose(found, distances(embeddings(network, again, sound)), rtol=1e-6)
+    assert not torch.allclose(found, distances(embeddings(network, faces, sound)), rtol=1e-4)
 
 
 def test_codecs_change_no_more_than_they_must(footage, networks):

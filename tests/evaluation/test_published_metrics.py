@@ -188,3 +188,14 @@ def test_unknown_names_are_told():
         metric("sharpnes/laplacian")
     with pytest.raises(UsageError, match="did you mean 'joonson'"):
         metric("sync_c/jonson")
+
+
+def test_repeats_and_order_change_no_bit_of_scores_of_clips():
+    clips = {f"clip-{i}": kept("pixels/levels", sharpness=noise(FRAMES, seed=i)) for i in range(5)}
+    plain, again = metric("sharpness/laplacian"), metric("sharpness/laplacian")
+    for name in clips:
+        plain.update(name, clips[name])
+    for name in [*reversed(clips), "clip-2", "clip-4"]:
+        again.update(name, clips[name])
+    assert again.rows() == plain.rows()
+    assert again.compute() == plain.compute()
