@@ -56,7 +56,9 @@ def run(
         one = stratified(found, name, metric, least, seed)
         parts.append(with_sets(one, found, known_values(found, name), metric, seed))
     if not any(part.scores or part.sets for part in parts):
-        raise UsageError("no clip has a score in these rows, and no distance of sets has its features; score them first")
+        raise UsageError(
+            "no clip has a score in these rows, and no distance of sets has its features; score them first"
+        )
     console = page_console()
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
