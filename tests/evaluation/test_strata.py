@@ -152,7 +152,9 @@ def kept_sets(folder: Path, yaws: list[float], move: float = 0.0) -> Path:
             lines.append({"clip": clip, "metric": metric, "value": None, "status": "in the set"})
         for side, shift in (("real", 0.0), ("fake", move * (yaw > 30))):
             rows = torch.randn(3, 4, generator=draws) + shift
-            made = {name: Measured({"rows": rows.clone()}) for name in ("expression_file/given", "inception/pytorch_fid")}
+            made = {
+                name: Measured({"rows": rows.clone()}) for name in ("expression_file/given", "inception/pytorch_fid")
+            }
             video = Video(side, clip, folder / clip, clip, None)
             Store(folder / "features").save(video, "", 3, made, dict.fromkeys(made, "f"))
     (folder / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
