@@ -21,7 +21,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hallo3_lightning.animate import Sampling, prediction
+from hallo3_lightning.animation.prediction import prediction
+from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.batch import Batch, joined
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import guided, without

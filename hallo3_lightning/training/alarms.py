@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from hallo3_lightning.animate import windows
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.alarms import SIGNATURES, alarms
 from hallo3_lightning.evaluation.clip_metric import ClipMetric

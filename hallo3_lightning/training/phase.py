@@ -9,7 +9,9 @@ from torch import Tensor
 
 from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import data_parallel_place
-from hallo3_lightning.animate import Animator, Sampling, windows
+from hallo3_lightning.animation.animator import Animator
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import FIELDS, Dropout, dropped

@@ -7,55 +7,18 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from hallo3_lightning.batch import Batch, joined
-from hallo3_lightning.conditioning.dropout import guided, without
+from hallo3_lightning.animation.prediction import prediction
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.windows import Window, windows
+from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
-from hallo3_lightning.diffusion.sampler import Predict, sampler
-from hallo3_lightning.diffusion.schedule import Oddities, schedule
+from hallo3_lightning.diffusion.sampler import sampler
+from hallo3_lightning.diffusion.schedule import schedule
 from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.frozen import FrozenEncoders, signed
 from hallo3_lightning.randomness import normal
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a window is sampled.
-
-    Args:
-        sampler: a name in diffusion/sampler.py.
-        steps: sampling steps a window.
-        guidance: scale s of u + s (c - u); 1 runs no unconditional branch.
-        guided: conditions that the unconditional branch lacks; all others are the same in both branches.
-        oddities: where the published sampler departs from its own equations.
-    """
-
-    sampler: str = "ddim"
-    steps: int = 50
-    guidance: float = 3.5
-    guided: tuple[str, ...] = ("text", "audio")
-    oddities: Oddities = Oddities()
-
-
-@dataclass(frozen=True)
-class Window:
-    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new."""
-
-    index: int
-    start: int
-    kept_from: int
-    stop: int
-
-
-def windows(total_frames: int, clip_frames: int, motion_frames: int) -> list[Window]:
-    """The passes that cover a video; each but the first begins with the motion frames of the one before it."""
-    stride = clip_frames - motion_frames
-    found = [Window(0, 0, 0, min(clip_frames, total_frames))]
-    while found[-1].stop < total_frames:
-        start = found[-1].start + stride
-        found.append(Window(len(found), start, motion_frames, min(start + clip_frames, total_frames)))
-    return found
 
 
 @dataclass(frozen=True)
@@ -115,21 +78,6 @@ class Animator:
         disturbed = corrupted(signed(motion), self.corruption, self.seed, whole.positions, window, training=False)
         latents = self.encoders.video.encode(with_reference(signed(whole.reference), disturbed))
         return padded(latents, latent_frames(self.clip_frames))
-
-
-def prediction(denoiser: Denoiser, clip: Batch, sampling: Sampling) -> Predict:
-    """The guided v of noisy latents under the conditions of a clip; what no step changes is computed here, once."""
-    branches = [clip] if sampling.guidance == 1 else [without(clip, sampling.guided), clip]
-    both = joined(branches)
-    assert both.motion_latents is not None
-    conditions = denoiser.prepared(denoiser.branch_signals(branches), both.motion_latents)
-
-    def predict(noisy: Tensor, step: int) -> Tensor:
-        steps = torch.full((len(both),), step, device=noisy.device)
-        parts = denoiser(torch.cat([noisy] * len(branches)), steps, both, conditions).chunk(len(branches))
-        return parts[0] if len(parts) == 1 else guided(parts[0], parts[1], sampling.guidance)
-
-    return predict
 
 
 def _span(features: Tensor | None, start: int, count: int) -> Tensor | None:

@@ -7,7 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hallo3_lightning.animate import Animator, Sampling, prediction, windows
+from hallo3_lightning.animation.animator import Animator
+from hallo3_lightning.animation.prediction import prediction
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs, conditioners
 from hallo3_lightning.conditioning.dropout import FIELDS, guided, without
