@@ -1,6 +1,6 @@
 """The frozen encoders, chosen by file name, and what they add to a batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,12 @@ class VideoEncoder(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, T, c, h, w] -> [B, F, 3, H, W]."""
+
+    def decode_chunks(self, latents: Tensor, tiled: bool = False) -> Iterator[Tensor]:
+        """The same frames in their order, some at a time: each does without the latents that come behind it.
+
+        `tiled`: with the memory of a piece of the picture instead of all of it; where pieces meet they are blended.
+        """
 
 
 class TextEncoder(Protocol):
