@@ -25,7 +25,7 @@ from hallo3_lightning.animation.prediction import prediction
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.batch import Batch, joined
 from hallo3_lightning.conditioning.conditioner import Inputs
-from hallo3_lightning.conditioning.dropout import guided, without
+from hallo3_lightning.conditioning.dropout import without
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
 from hallo3_lightning.diffusion.process import Process
 from hallo3_lightning.diffusion.sampler import dpmpp_2m_sde
@@ -101,7 +101,7 @@ def plainly(network: Denoiser, both: Batch, sampling: Sampling, signals: Callabl
     def predict(noisy: Tensor, step: int) -> Tensor:
         steps = torch.full((2,), step)
         parts = plain_forward(network, torch.cat([noisy, noisy]), steps, both, signals()).chunk(2)
-        return guided(parts[0], parts[1], sampling.guidance)
+        return parts[0] + sampling.guidance * (parts[1] - parts[0])
 
     return predict
 

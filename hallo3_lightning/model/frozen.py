@@ -43,6 +43,9 @@ class AudioEncoder(Protocol):
         """[B, F * 640] -> [B, F, layers, channels]."""
 
 
+KINDS = ("video", "text", "audio")
+
+
 @dataclass(frozen=True)
 class Encoders:
     """Which frozen encoders read pixels, words and sound: names of files in model/encoders/, and their folders.
@@ -82,16 +85,19 @@ class FrozenEncoders(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def fill(self, batch: Batch) -> Batch:
-        """The batch with latents, reference_latents, text_embeddings and audio_features where their sources are."""
+    def fill(self, batch: Batch, kinds: Iterable[str] = KINDS) -> Batch:
+        """The batch with latents, reference_latents, text_embeddings and audio_features where their sources are.
+
+        `kinds`: the encoders that are at work.
+        """
         made: dict[str, Tensor] = {}
-        if batch.latents is None and batch.video is not None:
+        if "video" in kinds and batch.latents is None and batch.video is not None:
             made["latents"] = self.video.encode(signed(batch.video))
-        if batch.reference_latents is None and batch.reference is not None:
+        if "video" in kinds and batch.reference_latents is None and batch.reference is not None:
             made["reference_latents"] = self.video.encode(face_only(batch))
-        if batch.text_embeddings is None and batch.captions is not None:
+        if "text" in kinds and batch.text_embeddings is None and batch.captions is not None:
             made["text_embeddings"] = self.text.encode(batch.captions)
-        if batch.audio_features is None and batch.waveform is not None:
+        if "audio" in kinds and batch.audio_features is None and batch.waveform is not None:
             made["audio_features"] = windows(self.audio.encode(batch.waveform))
         return batch.with_(**made)
 
@@ -105,7 +111,7 @@ class FrozenEncoders(nn.Module):
         silence = waveform.new_zeros(len(waveform), audio_samples(AUDIO_CONTEXT_FRAMES))
         return self.audio.encode(torch.cat([silence, waveform, silence], dim=1))
 
-    def fingerprints(self, kinds: Iterable[str] = ("video", "text", "audio")) -> dict[str, str]:
+    def fingerprints(self, kinds: Iterable[str] = KINDS) -> dict[str, str]:
         """Of each encoder of those kinds, what it computes: signals computed ahead by another are of no use."""
         return {kind: fingerprint(getattr(self, kind)) for kind in kinds}
 
