@@ -1,78 +1,23 @@
-"""A video is its windows, joined: every frame once, each window from the end of the one before."""
+"""A video is its windows, joined, each from the end of the one before; in one go, in pieces, or gone on with."""
 
+import gc
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from torch import Tensor
 
-from hallo3_lightning.animation.animator import Animator, Continuation
-from hallo3_lightning.animation.prediction import prediction
-from hallo3_lightning.animation.sampling import Sampling
-from hallo3_lightning.animation.sound import KnownSound
+from hallo3_lightning.animation.animator import Animator, Chunk, Continuation
+from hallo3_lightning.animation.residency import PARTS, Residency
+from hallo3_lightning.animation.sound import ArrivingSound, KnownSound
 from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
-from hallo3_lightning.conditioning.conditioner import Inputs, conditioners
-from hallo3_lightning.conditioning.dropout import FIELDS, without
-from hallo3_lightning.conditioning.motion import Corruption
-from hallo3_lightning.denoiser import Denoiser
-from hallo3_lightning.diffusion.process import Process
-from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples, pixel_frames
+from hallo3_lightning.diffusion.sampler import SAMPLERS
+from hallo3_lightning.geometry import SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
-from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from tests import tiny
-
-PATCH = 2
-CLIP = pixel_frames(tiny.T)
-INPUTS = Inputs(audio_layers=4, audio_channels=24, face_width=7)
-
-
-@given(total=st.integers(1, 90), latents=st.integers(1, 6), data=st.data())
-def test_windows_bring_every_frame_once_and_in_order(total, latents, data):
-    clip = pixel_frames(latents)
-    motion = data.draw(st.integers(0, clip - 1))
-    found = windows(total, clip, motion)
-    new = [frame for window in found for frame in range(window.start + window.kept_from, window.stop)]
-    assert new == list(range(total))
-    assert [window.index for window in found] == list(range(len(found)))
-    for before, window in zip(found, found[1:], strict=False):
-        assert window.kept_from == motion, "what is not new was carried over"
-        assert window.start + motion == before.stop
-        assert before.stop - before.start == clip, "only the last window may be cut short"
-
-
-@pytest.fixture(scope="module")
-def animator(tmp_path_factory) -> Animator:
-    """A network off its start values, with all kinds of signals, and encoders that fit it."""
-    size = tiny.backbone()
-    folder = tmp_path_factory.mktemp("autoencoder")
-    PatchAutoencoder.fit([torch.tanh(tiny.draw(8, 3, 8, 20))], PATCH, size.latent_channels).save(folder)
-    torch.manual_seed(0)
-    parts = conditioners("identity", "reference_network+face_attention", size, INPUTS, tiny.OPTIONS)
-    denoiser = tiny.nudged(Denoiser(size, parts | conditioners("audio", "adaln", size, INPUTS, tiny.OPTIONS)))
-    encoders = FrozenEncoders(
-        Encoders("patch", str(folder), "hashed_words", "", "log_mel", ""), size.text_tokens, size.text_width
-    )
-    sampling = Sampling(steps=3, guidance=2.0)
-    return Animator(denoiser, encoders, Process(), CLIP, 2, Corruption(mask_rate=0.2), sampling, seed=5)
-
-
-def portraits(total: int, clips: int = 2) -> Batch:
-    """References and sound for some frames."""
-    size = tiny.backbone()
-    height, width = PATCH * size.latent_height, PATCH * size.latent_width
-    references = [(torch.sigmoid(tiny.draw(3, height, width, name=f"portrait {i}")) * 255).byte() for i in range(clips)]
-    samples = audio_samples(total + 2 * AUDIO_CONTEXT_FRAMES)
-    return Batch(
-        keys=tuple(f"clip{i}" for i in range(clips)),
-        positions=torch.arange(clips) + 3,
-        captions=("a person talks", "someone else laughs")[:clips],
-        reference=torch.stack(references),
-        waveform=torch.stack([torch.tanh(tiny.draw(samples, name=f"sound {i}")) for i in range(clips)]),
-        face_embedding=torch.stack([tiny.draw(7, name=f"face {i}") for i in range(clips)]),
-    )
-
+from tests.animation.tiny_animator import CLIP, portraits
 
 TOTAL = CLIP + 9
 
@@ -119,54 +64,137 @@ def test_the_frames_given_are_the_motion_frames_of_the_first_window(animator):
     assert not torch.equal(animator.video(batch, CLIP, other), animator.video(batch, CLIP))
 
 
-def filled(animator: Animator) -> Batch:
-    """A window's batch with everything that the denoiser reads."""
-    clip = animator.encoders.fill(portraits(CLIP))
-    beside = signed(torch.stack([clip.reference] * CLIP, dim=1))
-    return clip.with_(motion_latents=animator.encoders.video.encode(beside))
+@pytest.mark.parametrize("loop", ["exact", "published"])
+@pytest.mark.parametrize("total", [3, CLIP, TOTAL])
+def test_chunks_bring_every_frame_once_and_end_each_window_once(total, loop, animator):
+    animator, batch = replace(animator, loop=loop), portraits(total, clips=1)
+    chunks = list(animator.frames(batch, total))
+    assert torch.equal(torch.cat([chunk.frames for chunk in chunks], dim=1), animator.video(batch, total))
+    assert sum(chunk.frames.shape[1] for chunk in chunks) == total
+    assert min(chunk.frames.shape[1] for chunk in chunks) > 0
+    assert chunks[0].frames.shape[1] < CLIP, "the first before the window is decoded"
+    seen = [w for w in windows(total, CLIP, 2, loop) if w.stop > w.start + w.kept_from]
+    assert [chunk.window for chunk in chunks if chunk.ends_window] == seen
+    assert chunks[-1].ends_window
 
 
-@torch.no_grad()
-def test_guidance_of_one_is_the_conditional_branch_alone(animator):
-    clip = filled(animator)
-    noisy = tiny.draw(*clip.motion_latents.shape, name="noisy")
-    steps = torch.full((2,), 700)
-    conditional = animator.denoiser(noisy, steps, clip)
-    unconditional = animator.denoiser(noisy, steps, without(clip, animator.sampling.guided))
-    for scale in (0.0, 1.0, 2.0):
-        found = prediction(animator.denoiser, clip, replace(animator.sampling, guidance=scale))(noisy, 700)
-        expected = unconditional + scale * (conditional - unconditional)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    assert (conditional - unconditional).abs().max() > 1e-2
+class Counting(PatchAutoencoder):
+    """Counts the latent frames that it decodes."""
+
+    decoded = 0
+
+    def _groups(self, latents: Tensor) -> Tensor:
+        self.decoded += latents.shape[1]
+        return super()._groups(latents)
 
 
-def test_without_makes_zeros_of_what_is_named_and_touches_nothing_else(animator):
-    clip = filled(animator)
-    for name, field in FIELDS.items():
-        changed = without(clip, (name,))
-        assert not getattr(changed, field).any()
-        others = set(FIELDS.values()) - {field}
-        assert all(getattr(changed, other) is getattr(clip, other) for other in others)
+def test_a_chunk_is_there_before_the_next_is_decoded_and_none_is_decoded_in_vain(animator):
+    encoders = animator.encoders
+    counting = Counting(encoders.video.patch, encoders.video.channels)
+    counting.load_state_dict(encoders.video.state_dict())
+    kept, encoders.video = encoders.video, counting
+    chunks = animator.frames(portraits(6, clips=1), 6)
+    after = [counting.decoded for _ in chunks]
+    encoders.video = kept
+    assert after == [1, 2, 3]
+    counting.decoded, encoders.video = 0, counting
+    list(animator.frames(portraits(2, clips=1), 2))
+    encoders.video = kept
+    assert counting.decoded == 2, "of three latent frames, those that show the two frames"
 
 
-@torch.no_grad()
-def test_branches_share_signals_without_a_difference(animator):
-    clip = filled(animator)
-    branches = [without(clip, ("text", "audio")), clip]
-    calls: list[str] = []
-    handles = [
-        module.register_forward_hook(lambda *_, name=name: calls.append(name))
-        for name, module in animator.denoiser.conditioners.named_modules()
-        if name.endswith(("face_tokens", "audio_tokens", "network"))
-    ]
-    shared = animator.denoiser.branch_signals(branches)
-    for handle in handles:
-        handle.remove()
-    assert sorted(calls) == ["audio_adaln.audio_tokens"] * 2 + ["identity_face_attention.face_tokens"]
-    for name, signal in shared.items():
-        each = [animator.denoiser.signals(branch)[name] for branch in branches]
-        if isinstance(signal, tuple):
-            for part, *parts in zip(signal, *each, strict=True):
-                torch.testing.assert_close(part, torch.cat(parts))
-        else:
-            torch.testing.assert_close(signal, torch.cat(each))
+def pieces(batch: Batch, total: int, samples: int) -> Iterator[Tensor]:
+    """The sound of the frames themselves, so many samples at a time."""
+    assert batch.waveform is not None
+    yield from batch.waveform[:, audio_samples(2) : audio_samples(2 + total)].split(samples, dim=1)
+
+
+@pytest.mark.parametrize("samples", [100, SAMPLES_PER_FRAME, 10_000])
+def test_sound_in_pieces_makes_the_same_video_as_sound_in_one(samples, animator):
+    batch = portraits(TOTAL)
+
+    def video(samples: int) -> Tensor:
+        sound = ArrivingSound(pieces(batch, TOTAL, samples), animator.encoders.audio)
+        return torch.cat([chunk.frames for chunk in animator.frames(batch, sound=sound)], dim=1)
+
+    whole = video(10**9)
+    assert whole.shape[1] == TOTAL
+    assert torch.equal(video(samples), whole)
+
+
+def test_a_window_begins_when_its_sound_and_two_frames_more_are_there(animator):
+    batch, heard = portraits(TOTAL, clips=1), []
+
+    def listened() -> Iterator[Tensor]:
+        for piece in pieces(batch, TOTAL, SAMPLES_PER_FRAME):
+            heard.append(piece)
+            yield piece
+
+    chunks = animator.frames(batch, sound=ArrivingSound(listened(), animator.encoders.audio))
+    assert heard == []
+    next(chunks)
+    assert len(heard) == CLIP + 2
+
+
+@pytest.mark.parametrize("loop", ["exact", "published"])
+@pytest.mark.parametrize("motion_frames", [0, 1, 2, 4])
+def test_a_video_that_is_gone_on_with_is_the_unbroken_one(motion_frames, loop, animator):
+    animator, batch = replace(animator, motion_frames=motion_frames, loop=loop), portraits(TOTAL)
+    chunks = list(animator.frames(batch, TOTAL))
+    ends = [i for i, chunk in enumerate(chunks) if chunk.following]
+    assert ends
+    for end in ends:
+        rest = list(animator.frames(batch, TOTAL, start=chunks[end].following))
+        assert len(rest) == len(chunks) - end - 1
+        assert all(torch.equal(a.frames, b.frames) for a, b in zip(chunks[end + 1 :], rest, strict=True))
+
+
+def test_a_live_video_is_gone_on_with_from_the_sound_of_its_beginning(animator):
+    batch = portraits(TOTAL)
+
+    def chunks(start: Continuation | None = None) -> list[Chunk]:
+        sound = ArrivingSound(pieces(batch, TOTAL, 1000), animator.encoders.audio)
+        return list(animator.frames(batch, sound=sound, start=start))
+
+    whole = chunks()
+    end = next(i for i, chunk in enumerate(whole) if chunk.following)
+    rest = torch.cat([chunk.frames for chunk in chunks(whole[end].following)], dim=1)
+    assert torch.equal(rest, torch.cat([chunk.frames for chunk in whole[end + 1 :]], dim=1))
+
+
+def held_bytes(animator: Animator, total: int) -> int:
+    """The most that all tensors held when a window had ended."""
+    batch = portraits(1, clips=1).with_(waveform=None)
+    noise = (tiny.draw(1, SAMPLES_PER_FRAME, name=f"piece {i}") for i in range(total))
+    sound, most = ArrivingSound(noise, animator.encoders.audio), 0
+    for chunk in animator.frames(batch, sound=sound):
+        if not chunk.ends_window:
+            continue
+        tensors = [found for found in gc.get_objects() if type(found) is Tensor]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        most = max(most, sum(storages.values()))
+        del tensors, chunk
+    return most
+
+
+def test_memory_does_not_grow_with_length(animator):
+    """Of 50 frames more the sound is 130 kB, the features 100 kB, the frames 24 kB."""
+    animator = replace(animator, sampling=replace(animator.sampling, steps=1, guidance=1.0))
+    short, long = held_bytes(animator, 3 * CLIP), held_bytes(animator, 3 * CLIP + 50)
+    assert long <= short
+
+
+def test_parts_that_wait_in_main_memory_change_nothing(animator):
+    batch = portraits(CLIP)
+    expected = animator.video(batch, CLIP)
+    assert torch.equal(replace(animator, residency=Residency(PARTS)).video(batch, CLIP), expected)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_any_sampler_in_few_steps_repeats_itself_by_seed(name, steps, animator):
+    animator = replace(animator, sampling=replace(animator.sampling, sampler=name, steps=steps))
+    batch = portraits(CLIP, clips=1)
+    video = animator.video(batch, CLIP)
+    assert torch.equal(animator.video(batch, CLIP), video)
+    assert not torch.equal(replace(animator, seed=6).video(batch, CLIP), video)
