@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["verbs"],
-    ["describe"],
+    ["describe", "animation.budget", "animation.making", "animation.trained"],
     ["training.command_line", "training.equipment", "cost", "sizing"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animation", "evaluation", "datamodules.synthetic", "weights"],

@@ -70,19 +70,26 @@ class NpzFilm:
         """Put the frames into the archive, a few at a time."""
         aside = self.path.with_name(f"{self.path.name}.partial")
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.place.frames, *self.size, 3)}
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            with archive.open("frames.npy", "w", force_zip64=True) as member, self._raw.open("rb") as raw:
+        with zipfile.ZipFile(aside, "w", compresslevel=1) as archive:
+            with archive.open(_member("frames.npy"), "w", force_zip64=True) as member, self._raw.open("rb") as raw:
                 np.lib.format.write_array_header_1_0(member, header)
                 shutil.copyfileobj(raw, member, AT_ONCE)
-            with archive.open("fps.npy", "w") as member:
+            with archive.open(_member("fps.npy"), "w") as member:
                 np.lib.format.write_array(member, np.array(FPS))
             for name, text in self.notes.items():
-                archive.writestr("provenance.json" if name == "comment" else f"{name}.txt", text)
+                archive.writestr(_member("provenance.json" if name == "comment" else f"{name}.txt"), text)
         aside.replace(self.path)
         self._raw.unlink()
 
     def close(self) -> None:
         self._file.close()
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Without a date: the same film has the same bytes."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
 
 
 def _images(frames: Tensor) -> np.ndarray:

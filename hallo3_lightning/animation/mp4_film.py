@@ -42,6 +42,7 @@ class Mp4Film:
         sound: what goes with the frames, from its beginning also where the film goes on.
         notes: metadata of the file.
         start: where to go on.
+        growing: whether the finished film is left as fragments too: somebody may be watching it.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Mp4Film:
         sound: SoundTrack | None,
         notes: Mapping[str, str],
         start: Place = BEGINNING,
+        growing: bool = False,
     ) -> None:
-        self.path, self.notes = path, notes
+        self.path, self.notes, self.growing = path, notes, growing
         file = path.open("r+b" if start.bytes else "wb")
         file.truncate(start.bytes)
         file.seek(start.bytes)
@@ -69,6 +71,8 @@ class Mp4Film:
     def finish(self) -> None:
         """The file as others write it: its table in front, sound from zero on, its length known to every player."""
         self._growing.finish()
+        if self.growing:
+            return
         aside = self.path.with_name(f"{self.path.name}.partial")
         try:
             _settled(self.path, aside, self._growing.lead_s, self.notes)

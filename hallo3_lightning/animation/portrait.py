@@ -52,8 +52,8 @@ class Seen:
     warning: str = ""
 
 
-def portrait(image: str, face: str, size: tuple[int, int], fit: str = "auto", embedded: bool = False) -> Portrait:
-    """The portrait that --image and --face mean, at `size` (height, width) of the model.
+def looked_at(image: str, face: str, embedded: bool = False) -> Seen:
+    """What --image and --face mean.
 
     image: a picture file, or SHARDS:SPLIT/KEY for the first frame of a sample with its face box and embedding. face:
     left,top,right,bottom in pixels of the upright picture, a folder of detector files, or none. embedded: whether the
@@ -66,7 +66,7 @@ def portrait(image: str, face: str, size: tuple[int, int], fit: str = "auto", em
             f"these weights read a face embedding and --image {image} has none: give --face FOLDER with detector and "
             "embedder files (`hallo3 doctor --for prepare` names them), or a sample of shards as --image SHARDS:SPLIT/KEY"
         )
-    return placed(seen, size, fit)
+    return seen
 
 
 def sample_address(image: str) -> tuple[Path, str, str] | None:

@@ -15,6 +15,10 @@ from hallo3_lightning.model.fingerprint import fingerprint
 
 
 class VideoEncoder(Protocol):
+    @property
+    def pixels_per_latent(self) -> int:
+        """Along a side of the picture."""
+
     def encode(self, frames: Tensor) -> Tensor:
         """[B, F, 3, H, W] in [-1, 1] -> latents [B, T, c, h, w]."""
 

@@ -25,6 +25,11 @@ class CogVideoXAutoencoder(nn.Module):
         super().__init__()
         self.autoencoder = autoencoder
 
+    @property
+    def pixels_per_latent(self) -> int:
+        """Every level of the decoder but the first doubles the sides."""
+        return 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+
     @classmethod
     def load(cls, folder: str) -> "CogVideoXAutoencoder":
         """From a folder that `save_pretrained` wrote, such as `vae/` of a CogVideoX model."""

@@ -33,6 +33,10 @@ class PatchAutoencoder(nn.Module):
         self.register_buffer("components", torch.zeros(channels, width))
         self.register_buffer("scale", torch.ones(()))
 
+    @property
+    def pixels_per_latent(self) -> int:
+        return self.patch
+
     @classmethod
     def load(cls, folder: str) -> "PatchAutoencoder":
         """Read what `save` wrote. Raises UsageError when it is not there."""
