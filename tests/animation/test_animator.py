@@ -11,7 +11,7 @@ from torch import Tensor
 from hallo3_lightning.animation.animator import Animator, Chunk, Continuation
 from hallo3_lightning.animation.residency import PARTS, Residency
 from hallo3_lightning.animation.sound import ArrivingSound, KnownSound
-from hallo3_lightning.animation.windows import windows
+from hallo3_lightning.animation.windows import Window, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.diffusion.sampler import SAMPLERS
 from hallo3_lightning.geometry import SAMPLES_PER_FRAME, audio_samples
@@ -30,6 +30,15 @@ def test_a_video_has_the_frames_asked_for_and_is_the_same_again(animator):
     assert video.float().std() > 5, "a picture, not a grey wall"
     assert torch.equal(animator.video(batch, TOTAL), video)
     assert not torch.equal(replace(animator, seed=6).video(batch, TOTAL), video)
+
+
+@torch.no_grad()
+def test_each_window_has_noise_of_its_own(animator):
+    whole = animator.encoders.fill(portraits(CLIP))
+    sound, motion = KnownSound(whole.audio_features, CLIP), torch.stack([whole.reference] * 2, dim=1)
+    first, again, other = (animator.latents(whole, sound, motion, Window(index, 0, 0, CLIP)) for index in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=0.1)
 
 
 def test_a_clip_does_not_depend_on_the_others_of_its_batch(animator):
