@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hallo3_lightning.animation.animator import Animator, Chunk, Continuation
+from hallo3_lightning.animation.budget import fitting, needs_of, parsed
 from hallo3_lightning.animation.facts import facts_of, provenance, told_by
 from hallo3_lightning.animation.film import Film, Place, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
@@ -102,15 +103,21 @@ def prepare(request: Request, console: Console) -> Prepared:
     check_motion_frames(motion, network.motion_frames, clip)
     sampling, device = request.changes.of(network.sampling), device_of(request.device)
     placement = Placement(device, precision_of(request.precision, network.precision))
-    reads = {field for needs in network.blank().needs.values() for field in needs}
+    blank = network.blank()
+    reads = {field for needs in blank.needs.values() for field in needs}
     seen = looked_at(request.image, request.face, "face_embedding" in reads)
     speech = Speech(request.audio, _pipe() if request.from_pipe else Path(request.audio), request.pcm_hz)
     heard = None if request.from_pipe else speech.survey()
     encoders = network.encoders()
     portrait = placed(seen, network.pixels(encoders.video), request.fit)
+    notes = [portrait.warning] if portrait.warning else []
+    if request.max_memory is not None:
+        needs = needs_of(blank, encoders, network.inputs, sampling, placement.on_gpu)
+        placement, told = fitting(needs, parsed(request.max_memory), placement, request.precision is None)
+        notes.append(told)
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     denoiser, fingerprint = network.denoiser(placement.dtype)
-    if portrait.warning:
-        console.print(f"note: {portrait.warning}", soft_wrap=True, markup=False)
     placement.put(denoiser, encoders)
     process = Process().to(device)
     animator = Animator(
@@ -252,7 +259,7 @@ def _counted(chunks: Iterator[Chunk], prepared: Prepared, place: Place, console:
 def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
     animator, device = prepared.animator, prepared.placement.device
     sampling, taken = animator.sampling, animator.shortcuts.taken
-    on_gpu = torch.device(device).type == "cuda"
+    on_gpu = prepared.placement.on_gpu
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     settings = [
         f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance}, seed {animator.seed}",

@@ -28,6 +28,10 @@ class Placement:
     tiled: bool = False
 
     @property
+    def on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
+
+    @property
     def residency(self) -> Residency:
         return Residency(self.offloaded, self.device)
 
@@ -56,9 +60,8 @@ def device_of(told: str | None) -> str:
     if told is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = told.partition(":")
-    there = kind == "cpu" or (
-        kind == "cuda" and int(number or 0) < torch.cuda.device_count() if number.isdigit() or not number else False
-    )
+    devices = torch.cuda.device_count()
+    there = kind == "cpu" or (kind == "cuda" and (number or "0").isdecimal() and int(number or 0) < devices)
     if not there:
         raise UsageError(f"--device is {told}, which this machine does not have; give cpu, cuda or cuda:NUMBER")
     return told

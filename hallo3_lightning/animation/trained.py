@@ -43,6 +43,10 @@ class Trained:
         return built(Backbone, self.settings["backbone"])
 
     @property
+    def inputs(self) -> Inputs:
+        return built(Inputs, self.settings["inputs"])
+
+    @property
     def sampling(self) -> Sampling:
         return built(Sampling, self.settings["sampling"])
 
@@ -65,7 +69,7 @@ class Trained:
         with torch.device("meta"):
             return denoiser_of(
                 self.backbone,
-                built(Inputs, given["inputs"]),
+                self.inputs,
                 given["identity"],
                 given.get("audio", NONE),
                 given["options"],

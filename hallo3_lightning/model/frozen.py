@@ -19,6 +19,10 @@ class VideoEncoder(Protocol):
     def pixels_per_latent(self) -> int:
         """Along a side of the picture."""
 
+    @property
+    def decoding_bytes_per_pixel(self) -> int:
+        """Of the picture: what decoding a chunk holds at most beside the weights, in float32."""
+
     def encode(self, frames: Tensor) -> Tensor:
         """[B, F, 3, H, W] in [-1, 1] -> latents [B, T, c, h, w]."""
 
@@ -45,6 +49,12 @@ class AudioEncoder(Protocol):
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]."""
+
+    def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
+        """Features [B, F, layers, channels] of whole utterances [B, samples], and how many frames the sound lasts.
+
+        Silence fills them up to a multiple of `clip_frames`, so that F is one.
+        """
 
 
 KINDS = ("video", "text", "audio")

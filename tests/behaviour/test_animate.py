@@ -222,6 +222,8 @@ def test_every_wrong_input_is_one_sentence(stage, identity, tmp_path, capsys):
         "nothing to go on from": stage.command(out, "--resume"),
         "takes an mp4 with --stream": stage.command("-"),
         "--config": stage.command(out, config=ROOT / "experiments/tiny/audio.yaml"),
+        "expected an amount such as 24GB": stage.command(out, "--max-memory", "plenty"),
+        "is too little: with everything given up": stage.command(out, "--max-memory", "9MB"),
         "rate of bare samples": stage.command(out, "--pcm", "16000"),
     }
     for sentence, command in wrong.items():

@@ -37,6 +37,11 @@ class PatchAutoencoder(nn.Module):
     def pixels_per_latent(self) -> int:
         return self.patch
 
+    @property
+    def decoding_bytes_per_pixel(self) -> int:
+        """A few copies of a chunk's colours."""
+        return 1_000
+
     @classmethod
     def load(cls, folder: str) -> "PatchAutoencoder":
         """Read what `save` wrote. Raises UsageError when it is not there."""
