@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
-from hallo3_lightning.model.frozen import AudioEncoder, windows
+from hallo3_lightning.model.frozen import AudioEncoder, clamped_windows, windows
 
 
 class Sound(Protocol):
@@ -44,6 +44,15 @@ class KnownSound:
         before = torch.zeros_like(self.whole[:, :1])
         silent, missing = max(-start, 0), count - max(-start, 0) - part.shape[1]
         return torch.cat([*[before] * silent, part, *[self.whole[:, -1:]] * missing], dim=1)
+
+
+def published_sound(waveform: Tensor, encoder: AudioEncoder, clip_frames: int) -> KnownSound:
+    """A whole utterance [B, samples] as the published code hears it: all at once, so that memory grows with its length.
+
+    Silence fills it up to whole windows, and its first and last frames stand in for their missing neighbours.
+    """
+    features, heard = encoder.utterance(waveform, clip_frames)
+    return KnownSound(clamped_windows(features), heard)
 
 
 class ArrivingSound:

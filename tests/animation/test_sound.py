@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
 
-from hallo3_lightning.animation.sound import ArrivingSound, KnownSound
+from hallo3_lightning.animation.sound import ArrivingSound, KnownSound, published_sound
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.audio.log_mel import LogMel
 from hallo3_lightning.model.frozen import windows
@@ -80,3 +80,14 @@ def test_known_features_are_zero_before_they_begin_and_repeated_where_they_end()
     assert sound.features(7, 2).flatten().tolist() == [5, 5]
     assert (sound.there(0, 4), sound.there(3, 7)) == (4, 5)
     assert KnownSound(None, 5).features(0, 4) is None
+
+
+def test_the_published_sound_is_filled_up_with_silence_and_heard_all_at_once():
+    sound = published_sound(SOUND, LogMel(), clip_frames=9)
+    assert sound.total_frames == FRAMES
+    whole = sound.features(0, 27)
+    assert torch.equal(
+        whole[:, 2:21], windows(LogMel().encode(pad(SOUND, (0, audio_samples(27) - SOUND.shape[1]))))[:, :19]
+    )
+    assert torch.equal(whole[:, 0, 0], whole[:, 0, 2]), "what would be before the first frame"
+    assert torch.equal(whole[:, 26, 3], whole[:, 26, 2]), "what would be behind the last"
