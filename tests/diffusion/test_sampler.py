@@ -144,7 +144,7 @@ def test_dpmpp_2m_is_diffusers():
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("steps", [1, 2, 3, 999, 1000])
+@pytest.mark.parametrize("steps", [1, 2, 3, 1000])
 @pytest.mark.parametrize("oddities", [Oddities(), Oddities(True, True, True)])
 def test_any_number_of_steps(name, steps, oddities):
     """One step is the clean estimate from pure noise."""
