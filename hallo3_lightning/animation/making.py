@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,31 +180,40 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
     request, heard = prepared.request, prepared.heard
     if heard is not None:
         check_disk(request.path, request.kind, heard.frames, prepared.size)
-    unfinished.keep(prepared.facts, kept)
     track = _track(prepared) if request.kind == "mp4" else None
-    pace, place = Pace(), kept.place
-    with closing(_film(prepared, track, place)) as film, prepared.placement.cast():
-        for chunk in _counted(pace.watched(_chunks(prepared, track, kept)), prepared, place, console):
-            film.write(_cut(chunk, prepared.portrait))
-            if chunk.ends_window:
-                place = film.end_window()
-                if chunk.following is not None:
-                    unfinished.keep(prepared.facts, Kept(place, chunk.following))
-        film.finish()
+    pace, place, film = Pace(), kept.place, None
+    with ExitStack() as files:
+        with prepared.placement.cast(), _ended_by_hand(prepared):
+            for chunk in _counted(pace.watched(_chunks(prepared, track, kept)), prepared, place, console):
+                if film is None:  # not before there is something to write: speech may turn out to be none
+                    unfinished.keep(prepared.facts, kept)
+                    film = files.enter_context(closing(_film(prepared, track, place)))
+                film.write(_cut(chunk, prepared.portrait))
+                if chunk.ends_window:
+                    place = film.end_window()
+                    if chunk.following is not None:
+                        unfinished.keep(prepared.facts, Kept(place, chunk.following))
+        if film is not None:
+            film.finish()
     unfinished.remove()
-    return _made(prepared, place.frames, pace)
+    return _made(prepared, kept.place.frames + pace.frames, pace)
 
 
 def _to_standard_output(prepared: Prepared) -> Made:
     track, pace = _track(prepared), Pace()
     film = GrowingMp4(sys.stdout.buffer, prepared.size, track, tags(provenance(prepared.facts)))
-    with prepared.placement.cast():
+    with prepared.placement.cast(), _ended_by_hand(prepared):
         for chunk in pace.watched(_chunks(prepared, track, Kept())):
             film.write(_cut(chunk, prepared.portrait))
             if chunk.ends_window:
                 film.end_window()
     film.finish()
     return _made(prepared, film.place.frames, pace)
+
+
+def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
+    """Ctrl-C is how one ends speech that comes live; of a file it ends the making, which the same command goes on with."""
+    return suppress(KeyboardInterrupt) if prepared.heard is None else nullcontext()
 
 
 def _chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:

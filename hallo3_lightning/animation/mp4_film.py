@@ -5,6 +5,7 @@ any time. H.264 begins anew with every window: what is behind a window does not 
 that was gone on with has the bytes of one that was not. The end copies all packets into a file with one table.
 """
 
+import gc
 import io
 import os
 import shutil
@@ -116,6 +117,9 @@ class GrowingMp4:
     def end_window(self) -> Place:
         """Give what was written to the system; the next frame can be decoded without those before."""
         self._encoder = None
+        # containers and their streams hold each other; Python looks for such rings by their number and not by what FFmpeg
+        # keeps behind them, which would be tens of megabytes
+        gc.collect(1)
         self.file.flush()
         return self.place
 

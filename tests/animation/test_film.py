@@ -197,3 +197,19 @@ def test_npz_frames_are_without_loss_and_go_on_behind_the_last_window(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out.npz"]
     assert place == Place(4, 4 * 3 * SIZE[0] * SIZE[1])
     assert Fraction(place.frames, FPS) == Fraction(4, 25)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_memory_does_not_grow_with_the_number_of_windows(tmp_path):
+    film, held = Mp4Film(tmp_path / "long.mp4", SIZE, SoundTrack(16_000, 1), NOTES), []
+    for number in range(120):
+        for chunk in range(3):
+            film.write(noise(1 + chunk))
+        film.end_window()
+        if number in (20, 119):
+            held.append(resident_bytes())
+    film.close()
+    assert held[1] - held[0] < 5 * 2**20  # a container that is not let go of keeps half a megabyte
