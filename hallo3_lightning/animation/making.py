@@ -119,6 +119,10 @@ def prepare(request: Request, console: Console) -> Prepared:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     denoiser, fingerprint = network.denoiser(placement.dtype)
     placement.put(denoiser, encoders)
+    if request.compile:
+        from hallo3_lightning.training.per_block import PerBlock  # late: Lightning takes seconds to import
+
+        PerBlock("none", "inductor").arrange(denoiser)
     process = Process().to(device)
     animator = Animator(
         denoiser, encoders, process, clip, motion, network.corruption, sampling, request.seed,
@@ -127,6 +131,7 @@ def prepare(request: Request, console: Console) -> Prepared:
     batch = _batch(portrait, request.prompt, device)
     audio = "through a pipe" if heard is None else heard.digest
     facts = facts_of(animator, batch, portrait, audio, fingerprint, placement.precision, request.kind)
+    facts["compiled"] = request.compile
     return Prepared(request, animator, placement, batch, portrait, speech, heard, facts)
 
 

@@ -65,6 +65,7 @@ class Request:
     device: str | None = None
     precision: str | None = None
     max_memory: str | None = None
+    compile: bool = False
     stream: bool = False
     resume: bool = False
     overwrite: bool = False

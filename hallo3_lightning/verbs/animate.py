@@ -46,6 +46,8 @@ def _add_machine(group: Any) -> None:
     group.add_argument("--device", default=None, help="cpu, cuda or cuda:NUMBER (a GPU if there is one)")
     group.add_argument("--precision", default=None, help="32, bf16-mixed (products), bf16 (weights too) (as trained)")
     group.add_argument("--max-memory", default=None, metavar="24GB", help="choose what makes it fit, and say what")
+    group.add_argument("--compile", action="store_true", help="compile the blocks: minutes at first, then faster, and other "
+                       "by rounding")  # fmt: skip
     group.add_argument("--config", action="append", default=None, metavar="FILE", help="of imported weights: how they were "
                        "trained; may be given several times (experiments/full/audio.yaml)")  # fmt: skip
     for kind in ("video", "text", "audio"):
