@@ -24,7 +24,7 @@ from hallo3_lightning.animation.pace import Pace
 from hallo3_lightning.animation.placement import Placement, device_of, precision_of
 from hallo3_lightning.animation.portrait import Portrait, looked_at, placed
 from hallo3_lightning.animation.request import Request, check_disk
-from hallo3_lightning.animation.sound import ArrivingSound
+from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound
 from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.speech import Heard, Readable, Speech
 from hallo3_lightning.animation.trained import trained
@@ -126,7 +126,7 @@ def prepare(request: Request, console: Console) -> Prepared:
     process = Process().to(device)
     animator = Animator(
         denoiser, encoders, process, clip, motion, network.corruption, sampling, request.seed,
-        shortcuts=request.shortcuts, residency=placement.residency, tiled=placement.tiled,
+        loop=request.loop, shortcuts=request.shortcuts, residency=placement.residency, tiled=placement.tiled,
     )  # fmt: skip
     batch = _batch(portrait, request.prompt, device)
     audio = "through a pipe" if heard is None else heard.digest
@@ -225,7 +225,10 @@ def _chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterato
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
     pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track))
-    sound = ArrivingSound(pieces, animator.encoders.audio)
+    sound: Sound = ArrivingSound(pieces, animator.encoders.audio)
+    if animator.loop == "published":
+        with animator.residency.present("audio", animator.encoders.audio):
+            sound = published_sound(torch.cat(list(pieces), dim=1), animator.encoders.audio, animator.clip_frames)
     start = kept.following
     if start is not None:
         start = Continuation(start.window, start.motion.to(device))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
 from hallo3_lightning.animation.speech import PIPE
+from hallo3_lightning.animation.windows import Loop
 from hallo3_lightning.errors import UsageError
 
 Format = Literal["mp4", "png", "npz"]
@@ -60,6 +61,7 @@ class Request:
     encoder_folders: dict[str, str | None] = field(default_factory=dict)
     changes: Changes = Changes()
     shortcuts: Shortcuts = Shortcuts()
+    loop: Loop = "exact"
     seed: int = 0
     motion_frames: int | None = None
     device: str | None = None
@@ -100,6 +102,10 @@ class Request:
             raise UsageError("--out - is standard output, which takes an mp4 with --stream, and cannot be resumed")
         if self.pcm_hz is not None and not (self.from_pipe and 4_000 <= self.pcm_hz <= 192_000):
             raise UsageError("--pcm says the rate of bare samples that come through --audio -; it is 4000 to 192000")
+        if self.from_pipe and self.loop == "published":
+            raise UsageError(
+                "--loop published hears all of the speech at once, which a pipe cannot give; record it to a file"
+            )
         if self.from_pipe and self.resume:
             raise UsageError("--resume cannot hear again what came through --audio -; record it to a file")
         if not self.to_pipe:

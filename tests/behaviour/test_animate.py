@@ -121,6 +121,16 @@ def test_another_request_does_not_overwrite_a_film(stage, whole, tmp_path, capsy
     assert sorted(path.name for path in whole.parent.iterdir()) == ["portrait.png", "speech.wav", "whole.npz"]
 
 
+def test_the_published_loop_is_another_film_of_the_same_length(stage, whole, tmp_path, capsys):
+    published = stage.frames(tmp_path / "published.npz", "--loop", "published")
+    with np.load(whole) as film:
+        assert published.shape == film["frames"].shape
+        assert not np.array_equal(published[17:], film["frames"][17:])
+    assert "--loop published hears all of the speech at once" in complaint(
+        capsys, stage.command(tmp_path / "piped.mp4", "--loop", "published", audio="-")
+    )
+
+
 def test_settings_and_sound_matter_and_a_seed_is_the_same_twice(stage, whole, tmp_path):
     with np.load(whole) as film:
         frames = film["frames"]
