@@ -119,7 +119,7 @@ def test_the_cut_follows_the_face_along_its_free_axis():
     assert all(before < after for before, after in pairwise(bright))
 
 
-@pytest.mark.parametrize("face", [None, Face((10, 0, 90, 100))])
+@pytest.mark.parametrize("face", [None, Face((10, 0, 90, 100)), Face((20, 20, 80, 75))])
 def test_where_the_cut_would_lose_the_face_bars_are_added_and_the_film_leaves_them_out(face):
     portrait = placed(Seen(ramp(100, 100), face), (16, 24))
     assert portrait.shown == (4, 0, 20, 16)
@@ -127,7 +127,7 @@ def test_where_the_cut_would_lose_the_face_bars_are_added_and_the_film_leaves_th
     assert portrait.reference[..., :x0].sum() == portrait.reference[..., x1:].sum() == 0
     assert portrait.face_mask is not None
     assert portrait.face_mask[..., :x0].sum() == portrait.face_mask[..., x1:].sum() == 0
-    assert portrait.face_mask[..., y0:y1, x0:x1].mean() >= 0.8
+    assert portrait.face_mask[..., y0:y1, x0:x1].mean() >= 0.3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (3, 5), (333, 111)])
