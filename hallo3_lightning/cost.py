@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hallo3_lightning.animation.guidance import chain
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import ADAPTERS, Inputs, owner
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
@@ -180,7 +181,7 @@ def operations(
     clip, step = imaginary_clip(backbone, inputs), torch.zeros(1, device="meta")
     latents = torch.empty(_latent_shape(backbone), device="meta")
     beside = torch.cat([latents, latents], dim=2)
-    branches = 1 if sampling["guidance"] == 1 else 2
+    branches = chain(sampling["guidance"], sampling["guided"]).num_branches
     denoiser.eval()
     with torch.no_grad():
         plain, _ = counted(lambda: alone(beside, clip.text_embeddings, step, [{}] * backbone.blocks))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Conditioner, Inputs, conditioners
 from hallo3_lightning.model.sites import Conditions, Signal
-from hallo3_lightning.model.transformer import Backbone, Transformer, by_block
+from hallo3_lightning.model.transformer import Backbone, Stack, Transformer, by_block, every_block
 
 
 class Denoiser(nn.Module):
@@ -73,14 +73,19 @@ class Denoiser(nn.Module):
         return self.transformer.prepare(like, by_block(signals, len(self.transformer.blocks)))
 
     def forward(
-        self, noisy: Tensor, steps: Tensor, batch: Batch, conditions: Sequence[Conditions] | None = None
+        self,
+        noisy: Tensor,
+        steps: Tensor,
+        batch: Batch,
+        conditions: Sequence[Conditions] | None = None,
+        through: Stack = every_block,
     ) -> Tensor:
-        """v [B, T, c, h, w] for noisy latents of the same shape at diffusion steps [B]."""
+        """v [B, T, c, h, w] for noisy latents of the same shape at diffusion steps [B]; `through` may skip blocks."""
         if conditions is None:
             conditions = by_block(self.signals(batch), len(self.transformer.blocks))
         assert batch.motion_latents is not None
         latents = torch.cat([noisy, batch.motion_latents], dim=2)
-        return self.transformer(latents, batch.text_embeddings, steps, conditions)
+        return self.transformer(latents, batch.text_embeddings, steps, conditions, through)
 
     def _conditioners(self) -> dict[str, Conditioner]:
         return dict(self.conditioners.items())  # type: ignore[arg-type]

@@ -98,9 +98,12 @@ def test_passes_add_up(figures):
     assert found["sampling a window"] == 2 * (once + steps * found["forward, prepared"])
 
 
-def test_without_guidance_a_window_has_one_branch(figures):
-    alone = figures_of(resolve([f"{TINY}/audio.yaml"], {"model.sampling.guidance": 1}))["operations"]
-    assert figures["operations"]["sampling a window"]["total"] == 2 * alone["sampling a window"]["total"]
+@pytest.mark.parametrize(("guidance", "branches"), [(1, 1), ({"text": 2, "audio": 4}, 3)])
+def test_a_window_has_as_many_branches_as_guidance_needs(guidance, branches, figures):
+    """Two where there is one scale, as in these figures."""
+    found = figures_of(resolve([f"{TINY}/audio.yaml"], {"model.sampling.guidance": guidance}))["operations"]
+    window = "sampling a window"
+    assert branches * figures["operations"][window]["total"] == 2 * found[window]["total"]
 
 
 def test_a_step_costs_three_forwards_where_all_trains_and_less_where_little_does():

@@ -8,10 +8,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["verbs"],
-    ["describe", "run_evaluation"],
+    ["describe", "run_evaluation", "animation.budget", "animation.making", "animation.trained"],
     ["training.command_line", "training.equipment", "cost", "sizing"],
     ["ablation", "training", "phases", "weights.exporting"],
-    ["animate", "evaluation", "datamodules.synthetic", "weights"],
+    ["animation", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],
     ["conditioning"],
     ["model", "diffusion", "backbones"],
@@ -60,14 +60,14 @@ def test_imports_go_down():
     assert wrong == []
 
 
-def test_phases_blocks_sampler_and_animate_never_name_a_strategy():
+def test_phases_blocks_sampler_and_animation_never_name_a_strategy():
     strategies = {
         path.stem
         for kind in ("audio", "identity")
         for path in (ROOT / "hallo3_lightning/conditioning" / kind).glob("[a-z]*.py")
     }
     for module, path in modules().items():
-        if module.startswith(("model", "diffusion", "animate", "denoiser", "evaluation")):
+        if module.startswith(("model", "diffusion", "animation", "denoiser", "evaluation")):
             named = {
                 s for s in strategies if f"conditioning.audio.{s}" in path.read_text() or f'"{s}"' in path.read_text()
             }

@@ -58,14 +58,14 @@ def _resampled(run: list[av.AudioFrame]) -> np.ndarray:
     chunks = []
     for frame in run:
         frame.pts = None  # the resampler counts on; stamps of a container in milliseconds would make it stutter
-        if not _is_finite(frame):
+        if not is_finite(frame):
             raise VideoFault("non-finite sound", "the sound holds numbers that are not finite")
         chunks += resampler.resample(frame)
     chunks += resampler.resample(None)
     return np.concatenate([rearrange(chunk.to_ndarray(), "1 samples -> samples") for chunk in chunks])
 
 
-def _is_finite(frame: av.AudioFrame) -> bool:
+def is_finite(frame: av.AudioFrame) -> bool:
     """Whether all samples are numbers. Eight planes or more have no end that PyAV finds, so they are interleaved first:
     reading them as they are ends the process."""
     if not frame.format.name.startswith(("flt", "dbl")):

@@ -41,7 +41,7 @@ def write_mp4(
         first = next(iterator, None)
         if first is None:
             raise UsageError("a video needs at least one frame, none was given")
-        video = _video_stream(container, first.shape, crf, pixel_format, key_frame_every)
+        video = video_stream(container, first.shape, crf, pixel_format, key_frame_every)
         audio = None if waveform is None else _audio_stream(container)
         for packet in _encoded_frames(video, _chained(first, iterator)):
             container.mux(packet)
@@ -56,9 +56,18 @@ def write_mp4(
     partial.replace(target)
 
 
-def _video_stream(
-    container: OutputContainer, shape: tuple[int, ...], crf: float, pixel_format: str, key_frame_every: int
+def video_stream(
+    container: OutputContainer,
+    shape: tuple[int, ...],
+    crf: float,
+    pixel_format: str,
+    key_frame_every: int,
+    at_once: bool = False,
 ) -> av.VideoStream:
+    """A stream of H.264 for frames of a shape (H, W, 3), otherwise as `write_mp4`.
+
+    at_once: a frame that goes in comes out, and none waits for those behind it.
+    """
     height, width, _ = shape
     if pixel_format == "yuv420p" and (height % 2 or width % 2):
         raise UsageError(
@@ -67,6 +76,8 @@ def _video_stream(
         )
     # x264's shortcuts for the processor at hand depend on the memory they are given: the same frames gave other bytes
     exactly = f"threads=1:cpu-independent=1:keyint={key_frame_every}:open-gop=0"
+    if at_once:
+        exactly += ":bframes=0:rc-lookahead=0:sync-lookahead=0:force-cfr=1"
     exact = pixel_format == "rgb24"
     quality = {"qp": "0"} if exact else {"crf": str(crf)}
     options = {**quality, "preset": "medium", "x264-params": exactly}
@@ -96,18 +107,22 @@ def _chained(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarr
 
 def _encoded_frames(stream: av.VideoStream, frames: Iterable[np.ndarray]) -> Iterator[av.Packet]:
     for number, image in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        if stream.pix_fmt != "rgb24":
-            frame = frame.reformat(
-                format=stream.pix_fmt,
-                src_color_range=ColorRange.JPEG,
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                threads=1,
-            )
-        frame.pts, frame.time_base = number, Fraction(1, FPS)
-        yield from stream.encode(frame)
+        yield from stream.encode(frame_of(image, number, stream))
     yield from stream.encode()
+
+
+def frame_of(image: np.ndarray, number: int, stream: av.VideoStream) -> av.VideoFrame:
+    """Frame `number` of a stream of `video_stream`, from [H, W, 3] uint8."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    frame = frame.reformat(
+        format=stream.pix_fmt,
+        src_color_range=ColorRange.JPEG,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
+    )
+    frame.pts, frame.time_base = number, Fraction(1, FPS)
+    return frame
 
 
 def _encoded_sound(stream: av.AudioStream, waveform: np.ndarray) -> Iterator[av.Packet]:

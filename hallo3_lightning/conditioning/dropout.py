@@ -1,4 +1,4 @@
-"""Which conditions are dropped in training, what "absent" means, and the branches of guidance."""
+"""Which conditions are dropped in training, and what "absent" means."""
 
 from dataclasses import dataclass, fields
 
@@ -17,6 +17,16 @@ FIELDS = {
     "motion": "motion_latents",
 }
 """Condition -> the Batch field that is zeroed where it is absent. Zero inputs are what the published code trains."""
+
+GROUPS = {
+    "text": ("text",),
+    "audio": ("audio",),
+    "identity": ("face", "reference"),
+    "face": ("face",),
+    "reference": ("reference",),
+    "motion": ("motion",),
+}
+"""What guidance can have a scale of its own for -> the conditions that it means; in the order in which branches gain them."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +63,9 @@ def dropped(batch: Batch, rates: Dropout, seed: int) -> Batch:
 
 
 def without(batch: Batch, conditions: tuple[str, ...]) -> Batch:
-    """The batch with these conditions absent for every clip: the unconditional branch of guidance."""
+    """The batch with these conditions absent for every clip, as a branch of guidance lacks them."""
     given = {FIELDS[name]: getattr(batch, FIELDS[name]) for name in conditions}
     return batch.with_(**{field: torch.zeros_like(value) for field, value in given.items() if value is not None})
-
-
-def guided(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance. Source: arXiv 2207.12598, in the form u + s (c - u)."""
-    return unconditional + scale * (conditional - unconditional)
 
 
 def _as_rows(mask: Tensor, like: Tensor) -> Tensor:

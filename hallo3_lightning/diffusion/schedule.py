@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hallo3_lightning.diffusion.process import Process, with_zero_terminal_snr
+from hallo3_lightning.diffusion.process import NUM_STEPS, Process, with_zero_terminal_snr
+from hallo3_lightning.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Schedule:
     draws: tuple[int, ...]
 
 
+def check_steps(sampling_steps: int, num_steps: int = NUM_STEPS) -> None:
+    """Raise UsageError where no schedule has so many steps."""
+    if not 1 <= sampling_steps <= num_steps:
+        raise UsageError(f"{sampling_steps} sampling steps; give 1 to {num_steps}, the steps that the network knows")
+
+
 def trailing_steps(sampling_steps: int, num_steps: int) -> list[int]:
     """Evenly spaced training steps, the last one (pure noise) first: 999, 979, ..., 19 for 50 of 1000.
 
@@ -59,11 +66,15 @@ def trailing_steps(sampling_steps: int, num_steps: int) -> list[int]:
 
 
 def schedule(process: Process, sampling_steps: int, oddities: Oddities = Oddities()) -> Schedule:
-    """The trailing steps of a process, with its alphas or the published ones."""
+    """The trailing steps of a process, with its alphas or the published ones.
+
+    A single step is from pure noise, which there is nothing to rescale by. Raises UsageError for impossible numbers.
+    """
+    check_steps(sampling_steps, process.num_steps)
     steps = trailing_steps(sampling_steps, process.num_steps)
     table = process.sqrt_alphas.cpu()
     alphas = table[steps]
-    if oddities.rescaled_on_subset:
+    if oddities.rescaled_on_subset and sampling_steps > 1:
         alphas = with_zero_terminal_snr(process.plain_sqrt_alphas.cpu()[steps].flip(0)).flip(0)
     clean = nearest(alphas, table) if oddities.nearest_alphas else alphas
     draws = tuple(oddities.draw(index) for index in range(sampling_steps))

@@ -30,7 +30,7 @@ class Protocol:
     id: str = "tiny-v1"
     clips: int = 48
     frames: int = 17
-    guidance: float = 2.0
+    guidance: float | dict[str, float] = 2.0
     sampler_steps: int = 12
     sampler: str = "ddim"
     metrics: tuple[str, ...] = (

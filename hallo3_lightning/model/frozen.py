@@ -1,6 +1,6 @@
 """The frozen encoders, chosen by file name, and what they add to a batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,25 @@ from hallo3_lightning.model.fingerprint import fingerprint
 
 
 class VideoEncoder(Protocol):
+    @property
+    def pixels_per_latent(self) -> int:
+        """Along a side of the picture."""
+
+    @property
+    def decoding_bytes_per_pixel(self) -> int:
+        """Of the picture: what decoding a chunk holds at most beside the weights, in float32."""
+
     def encode(self, frames: Tensor) -> Tensor:
         """[B, F, 3, H, W] in [-1, 1] -> latents [B, T, c, h, w]."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, T, c, h, w] -> [B, F, 3, H, W]."""
+
+    def decode_chunks(self, latents: Tensor, tiled: bool = False) -> Iterator[Tensor]:
+        """The same frames in their order, some at a time: each does without the latents that come behind it.
+
+        `tiled`: with the memory of a piece of the picture instead of all of it; where pieces meet they are blended.
+        """
 
 
 class TextEncoder(Protocol):
@@ -35,6 +49,15 @@ class AudioEncoder(Protocol):
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]."""
+
+    def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
+        """Features [B, F, layers, channels] of whole utterances [B, samples], and how many frames the sound lasts.
+
+        Silence fills them up to a multiple of `clip_frames`, so that F is one.
+        """
+
+
+KINDS = ("video", "text", "audio")
 
 
 @dataclass(frozen=True)
@@ -76,16 +99,19 @@ class FrozenEncoders(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def fill(self, batch: Batch) -> Batch:
-        """The batch with latents, reference_latents, text_embeddings and audio_features where their sources are."""
+    def fill(self, batch: Batch, kinds: Iterable[str] = KINDS) -> Batch:
+        """The batch with latents, reference_latents, text_embeddings and audio_features where their sources are.
+
+        `kinds`: the encoders that are at work.
+        """
         made: dict[str, Tensor] = {}
-        if batch.latents is None and batch.video is not None:
+        if "video" in kinds and batch.latents is None and batch.video is not None:
             made["latents"] = self.video.encode(signed(batch.video))
-        if batch.reference_latents is None and batch.reference is not None:
+        if "video" in kinds and batch.reference_latents is None and batch.reference is not None:
             made["reference_latents"] = self.video.encode(face_only(batch))
-        if batch.text_embeddings is None and batch.captions is not None:
+        if "text" in kinds and batch.text_embeddings is None and batch.captions is not None:
             made["text_embeddings"] = self.text.encode(batch.captions)
-        if batch.audio_features is None and batch.waveform is not None:
+        if "audio" in kinds and batch.audio_features is None and batch.waveform is not None:
             made["audio_features"] = windows(self.audio.encode(batch.waveform))
         return batch.with_(**made)
 
@@ -99,7 +125,7 @@ class FrozenEncoders(nn.Module):
         silence = waveform.new_zeros(len(waveform), audio_samples(AUDIO_CONTEXT_FRAMES))
         return self.audio.encode(torch.cat([silence, waveform, silence], dim=1))
 
-    def fingerprints(self, kinds: Iterable[str] = ("video", "text", "audio")) -> dict[str, str]:
+    def fingerprints(self, kinds: Iterable[str] = KINDS) -> dict[str, str]:
         """Of each encoder of those kinds, what it computes: signals computed ahead by another are of no use."""
         return {kind: fingerprint(getattr(self, kind)) for kind in kinds}
 

@@ -1,7 +1,7 @@
 """The video diffusion transformer: CogVideoX's backbone with adapters in its blocks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -193,6 +193,24 @@ class Trunk(nn.Module):
         return Rotary(table.cos.to(dtype), table.sin.to(dtype))
 
 
+Stack = Callable[[Sequence[nn.Module], Tensor, Tensor, Tensor, Rotary | None, Sequence[Conditions]], Tensor]
+"""A way through the blocks: (blocks, video, text, time, rotary, conditions) -> the video behind the last."""
+
+
+def every_block(
+    blocks: Sequence[nn.Module],
+    video: Tensor,
+    text: Tensor,
+    time: Tensor,
+    rotary: Rotary | None,
+    conditions: Sequence[Conditions],
+) -> Tensor:
+    """All of them, one after the other."""
+    for block, given in zip(blocks, conditions, strict=True):
+        video, text = block(video, text, time, rotary, given)
+    return video
+
+
 class Transformer(Trunk):
     """The denoising network: latents [B, T, 2c, h, w], text [B, L, E], steps [B] -> v [B, T, c, h, w].
 
@@ -212,13 +230,19 @@ class Transformer(Trunk):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, latents: Tensor, text: Tensor, steps: Tensor, conditions: Sequence[Conditions]) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        text: Tensor,
+        steps: Tensor,
+        conditions: Sequence[Conditions],
+        through: Stack = every_block,
+    ) -> Tensor:
         """`conditions` has one mapping a block, from the name of an adapter to its signal or what it prepared."""
         time = self.time_embedding(steps)
         rotary = self.rotary(latents)
         video, text = self.patch_embed(latents, text)
-        for block, given in zip(self.transformer_blocks, conditions, strict=True):
-            video, text = block(video, text, time, rotary, given)
+        video = through(list(self.transformer_blocks), video, text, time, rotary, conditions)
         patches = self.proj_out(self.norm_out(self.norm_final(video), time))
         return rearrange(
             patches, "b t (h w) (c p q) -> b t c (h p) (w q)", h=latents.shape[3] // PATCH, p=PATCH, q=PATCH

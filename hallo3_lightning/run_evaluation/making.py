@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from datamodules.loader import HeldOutClips
-from hallo3_lightning.animate import windows
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.conditions import Conditions
 from hallo3_lightning.evaluation.measuring import repeatable

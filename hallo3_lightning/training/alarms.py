@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from hallo3_lightning.ablation.runs import RunFolder, write_atomically
-from hallo3_lightning.animate import windows
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation.alarms import SIGNATURES, Alarm, alarms
 from hallo3_lightning.evaluation.clip_metric import ClipMetric

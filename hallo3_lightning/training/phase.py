@@ -9,15 +9,16 @@ from torch import Tensor
 
 from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import data_parallel_place
-from hallo3_lightning.animate import Animator, Sampling, windows
+from hallo3_lightning.animation.animator import Animator, Continuation
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
-from hallo3_lightning.conditioning.dropout import FIELDS, Dropout, dropped
+from hallo3_lightning.conditioning.dropout import Dropout, dropped
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process, loss_by_clip
-from hallo3_lightning.diffusion.sampler import sampler
-from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.clip_mean import ClipMean
 from hallo3_lightning.evaluation.protocol import Evaluation, Protocol, scorable
 from hallo3_lightning.geometry import pixel_frames
@@ -164,7 +165,7 @@ class Phase(LightningModule):
             losses = self.losses(self.encoded(batch), "validation")
         self.validation_loss.update(losses, batch)
         self.log("val/loss", self.validation_loss, prog_bar=True, batch_size=len(batch))
-        generated = self.animated(batch, self.clip_frames, batch.video[:, : self.motion_frames])
+        generated = self.animated(batch, self.clip_frames)
         if self.validation is None:
             self.validation = Evaluation(Protocol(metrics=scorable(batch, VALIDATED)))
         self.validation.update("generated", generated, batch, given=UNSCORED_FRAMES)
@@ -184,7 +185,7 @@ class Phase(LightningModule):
         if self.evaluation is None:
             self.evaluation = Evaluation(self.protocol(batch))
         total = batch.video.shape[1]
-        generated = self.animated(batch, total, batch.video[:, : self.motion_frames])
+        generated = self.animated(batch, total)
         reconstruction = self.reconstructed(batch.video)
         borders = tuple(w.start + w.kept_from for w in windows(total, self.clip_frames, self.motion_frames)[1:])
         for source, video in (("generated", generated), ("reconstruction", reconstruction)):
@@ -194,10 +195,11 @@ class Phase(LightningModule):
     def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Held-out clips [B, F, 3, H, W] uint8 generated from their first frames, without a look at the rest."""
         assert batch.video is not None
-        return self.animated(batch, batch.video.shape[1], batch.video[:, : self.motion_frames])
+        return self.animated(batch, batch.video.shape[1])
 
-    def animated(self, batch: Batch, total_frames: int, given: Tensor | None = None) -> Tensor:
-        """Generated frames [B, F, 3, H, W] uint8 with averaged weights."""
+    def animated(self, batch: Batch, total_frames: int) -> Tensor:
+        """Generated frames [B, F, 3, H, W] uint8 with averaged weights; the clip's own first ones are motion frames."""
+        assert batch.video is not None
         animator = Animator(
             self.denoiser,
             self.encoders,
@@ -209,7 +211,7 @@ class Phase(LightningModule):
             self.seed,
         )
         with self.average.applied(self.denoiser):
-            return animator.video(batch, total_frames, given)
+            return animator.video(batch, total_frames, Continuation(0, batch.video[:, : self.motion_frames]))
 
     def reconstructed(self, video: Tensor) -> Tensor:
         """The autoencoder's own version of a video [B, F, 3, H, W] uint8: the ceiling of any arm.
@@ -297,7 +299,3 @@ class Phase(LightningModule):
                 f"model.motion_frames is {self.motion_frames}; a window has {self.clip_frames} frames and must bring new "
                 f"ones, so give 0 to {self.clip_frames - 1}"
             )
-        sampler(self.sampling.sampler)
-        for condition in self.sampling.guided:
-            if condition not in FIELDS:
-                raise unknown("condition", condition, FIELDS, "model.sampling.guided")

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
+from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, DPMSolverMultistepScheduler
 
 from hallo3_lightning.diffusion.process import Process, sigma
-from hallo3_lightning.diffusion.sampler import SAMPLERS, ddim, dpmpp_2m_sde, sampler
+from hallo3_lightning.diffusion.sampler import SAMPLERS, ddim, dpmpp_2m, dpmpp_2m_sde, sampler
 from hallo3_lightning.diffusion.schedule import Oddities, schedule, trailing_steps
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.randomness import generator
@@ -121,6 +121,43 @@ def test_dpmpp_2m_sde_is_diffusers():
         back = step
     got = dpmpp_2m_sde(wavering, draws.__getitem__, schedule(Process(), 10, Oddities(wasted_draws=True)))
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_dpmpp_2m_is_diffusers():
+    """Theirs takes the last step for not quite pure noise, with an alpha of 2^-12; ours is given the same."""
+    theirs = DPMSolverMultistepScheduler(
+        **{k: v for k, v in SETTINGS.items() if k not in ("snr_shift_scale", "clip_sample")},
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        final_sigmas_type="zero",
+        lower_order_final=False,
+    )
+    theirs.set_timesteps(10)
+    expected = noise(0)
+    for step in theirs.timesteps.tolist():
+        expected = theirs.step(wavering(expected, step), step, expected).prev_sample
+    ours = schedule(Process(), 10)
+    nearly = torch.cat([torch.tensor([2.0**-12], dtype=torch.float64), ours.alphas[1:]])
+    assert list(ours.steps) == theirs.timesteps.tolist()
+    got = dpmpp_2m(wavering, noise, replace(ours, alphas=nearly, clean_alphas=nearly[:-1]))
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 1000])
+@pytest.mark.parametrize("oddities", [Oddities(), Oddities(True, True, True)])
+def test_any_number_of_steps(name, steps, oddities):
+    """One step is the clean estimate from pure noise."""
+    end = sampler(name)(lambda noisy, step: -torch.ones_like(noisy), noise, schedule(Process(), steps, oddities))
+    assert end.isfinite().all()
+    if steps == 1:
+        torch.testing.assert_close(end, torch.ones_like(end))
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+def test_impossible_numbers_of_steps(steps):
+    with pytest.raises(UsageError, match=f"{steps} sampling steps; give 1 to 1000"):
+        schedule(Process(), steps)
 
 
 def test_an_unknown_sampler_names_the_nearest():

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hallo3_lightning.animate import Sampling, prediction
+from hallo3_lightning.animation.prediction import prediction
+from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process

@@ -124,6 +124,40 @@ def test_cogvideox_decodes_as_diffusers_does(cogvideox_folder, frames):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_chunks_are_the_frames_that_diffusers_decodes_bit_for_bit(cogvideox_folder, frames):
+    ours = find("model.encoders.video", "cogvideox").load(cogvideox_folder)
+    latents = tiny.draw(2, frames, 4, 2, 3, name="latents")
+    with torch.no_grad():
+        expected = ours.autoencoder.decode(latents.transpose(1, 2) / 0.7).sample.transpose(1, 2)
+        chunks = list(ours.decode_chunks(latents))
+    assert [chunk.shape[1] for chunk in chunks] == {1: [1], 3: [9], 5: [9, 8]}[frames]
+    assert torch.equal(torch.cat(chunks, dim=1), expected)
+
+
+def test_tiles_are_those_of_diffusers_chunk_by_chunk(cogvideox_folder):
+    """Twelve by ten latents in tiles of six by five: three by three, the last ones narrow, each with its own past."""
+    ours = find("model.encoders.video", "cogvideox").load(cogvideox_folder)
+    latents = tiny.draw(1, 5, 4, 12, 10, name="latents")
+    ours.autoencoder.enable_tiling(tile_sample_min_height=48, tile_sample_min_width=40)
+    with torch.no_grad():
+        expected = ours.autoencoder.tiled_decode(latents.transpose(1, 2) / 0.7).sample.transpose(1, 2)
+        chunks = list(ours.decode_chunks(latents, tiled=True))
+        whole = ours.decode(latents)
+    assert [chunk.shape[1] for chunk in chunks] == [9, 8]
+    torch.testing.assert_close(torch.cat(chunks, dim=1), expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(whole, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("latents", [1, 2, 4])
+def test_patch_chunks_are_the_frames_of_one_latent_frame_each(patch_folder, latents):
+    autoencoder = PatchAutoencoder.load(patch_folder)
+    given = tiny.draw(2, latents, 192, 2, 3, name="latents")
+    chunks = list(autoencoder.decode_chunks(given))
+    assert [chunk.shape[1] for chunk in chunks] == [1, 4, 4, 4][:latents]
+    torch.testing.assert_close(torch.cat(chunks, dim=1), autoencoder.decode(given), rtol=1e-5, atol=1e-5)
+
+
 def test_t5_from_a_folder(t5_folder):
     text = find("model.encoders.text", "t5").load(t5_folder, tokens=7, width=12)
     with torch.no_grad():

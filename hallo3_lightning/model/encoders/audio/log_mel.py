@@ -1,5 +1,7 @@
 """The tiny stand-in for an audio encoder: log-mel bands, four hops a video frame."""
 
+import math
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -40,6 +42,15 @@ class LogMel(nn.Module):
         power = torch.fft.rfft(spans * self.window).abs() ** 2
         mel = torch.log(power @ self.bands_of_bins + 1e-3)
         return rearrange(mel, "b (f hops) bands -> b f hops bands", hops=HOPS) / 4
+
+    def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
+        """Features [B, F, 4, bands] of whole utterances [B, samples], and how many frames the sound lasts.
+
+        F is a multiple of `clip_frames`; silence fills the sound up.
+        """
+        heard = math.ceil(waveform.shape[1] / SAMPLES_PER_FRAME)
+        frames = math.ceil(heard / clip_frames) * clip_frames
+        return self.encode(pad(waveform, (0, frames * SAMPLES_PER_FRAME - waveform.shape[1]))), heard
 
 
 def _triangles(bands: int, window: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The tiny stand-in for a video autoencoder: a causal linear patch transform, fitted by one SVD."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,6 +32,15 @@ class PatchAutoencoder(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("components", torch.zeros(channels, width))
         self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def pixels_per_latent(self) -> int:
+        return self.patch
+
+    @property
+    def decoding_bytes_per_pixel(self) -> int:
+        """A few copies of a chunk's colours."""
+        return 1_000
 
     @classmethod
     def load(cls, folder: str) -> "PatchAutoencoder":
@@ -72,11 +81,19 @@ class PatchAutoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, T, c, h, w] -> [B, 1 + 4(T-1), 3, H, W], about [-1, 1]."""
+        return self._groups(latents)[:, FRAMES_PER_LATENT - 1 :]
+
+    def decode_chunks(self, latents: Tensor, tiled: bool = False) -> Iterator[Tensor]:
+        """1, 4, 4, ... frames, those of one latent frame at a time; patches know no others, so tiles change nothing."""
+        for i, latent in enumerate(latents.split(1, dim=1)):
+            yield self._groups(latent)[:, FRAMES_PER_LATENT - 1 if i == 0 else 0 :]
+
+    def _groups(self, latents: Tensor) -> Tensor:
+        """The frames [B, 4 T, 3, H, W] of all groups; of the first only the last frame was there."""
         blocks = rearrange(latents, "b t c h w -> b t h w c") * self.scale @ self.components + self.mean
-        frames = rearrange(
+        return rearrange(
             blocks, "b t h w (f c p q) -> b (t f) c (h p) (w q)", f=FRAMES_PER_LATENT, p=self.patch, q=self.patch
         )
-        return frames[:, FRAMES_PER_LATENT - 1 :]
 
     def _blocks(self, frames: Tensor) -> Tensor:
         missing = -frames.shape[1] % FRAMES_PER_LATENT

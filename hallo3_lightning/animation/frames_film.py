@@ -1,0 +1,97 @@
+"""A film as pictures, one a file, or as one array: without loss, and without sound."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from hallo3_lightning.animation.film import BEGINNING, Place
+from hallo3_lightning.geometry import FPS
+
+AT_ONCE = 1 << 24
+"""Bytes of frames that are copied at a time."""
+
+
+class PngFilm:
+    """A folder of 00000000.png, 00000001.png, ..., at 25 a second; each says in tEXt chunks what it is."""
+
+    def __init__(self, folder: Path, notes: Mapping[str, str], start: Place = BEGINNING) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.place = folder, start
+        self.notes = PngInfo()
+        for name, text in notes.items():
+            self.notes.add_text(name.capitalize(), text)
+
+    def write(self, frames: Tensor) -> None:
+        for number, image in enumerate(_images(frames), self.place.frames):
+            Image.fromarray(image).save(self.folder / f"{number:08d}.png", pnginfo=self.notes)
+        self.place = Place(self.place.frames + len(frames))
+
+    def end_window(self) -> Place:
+        return self.place
+
+    def finish(self) -> None:
+        """Pictures of a longer film that was here before would play on."""
+        for file in self.folder.glob("[0-9]" * 8 + ".png"):
+            if int(file.stem) >= self.place.frames:
+                file.unlink()
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class NpzFilm:
+    """One npz: `frames` [F, H, W, 3] uint8 at 25 a second, and provenance.json. Frames lie beside it until the end."""
+
+    def __init__(self, path: Path, size: tuple[int, int], notes: Mapping[str, str], start: Place = BEGINNING) -> None:
+        self.path, self.size, self.notes, self.place = path, size, notes, start
+        self._raw = path.with_name(f"{path.name}.frames")
+        self._file = self._raw.open("r+b" if start.bytes else "wb")
+        self._file.truncate(start.bytes)
+        self._file.seek(start.bytes)
+
+    def write(self, frames: Tensor) -> None:
+        self._file.write(_images(frames).tobytes())
+        self._file.flush()
+        self.place = Place(self.place.frames + len(frames), self._file.tell())
+
+    def end_window(self) -> Place:
+        os.fsync(self._file.fileno())
+        return self.place
+
+    def finish(self) -> None:
+        """Put the frames into the archive, a few at a time."""
+        aside = self.path.with_name(f"{self.path.name}.partial")
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.place.frames, *self.size, 3)}
+        with zipfile.ZipFile(aside, "w", compresslevel=1) as archive:
+            with archive.open(_member("frames.npy"), "w", force_zip64=True) as member, self._raw.open("rb") as raw:
+                np.lib.format.write_array_header_1_0(member, header)
+                shutil.copyfileobj(raw, member, AT_ONCE)
+            with archive.open(_member("fps.npy"), "w") as member:
+                np.lib.format.write_array(member, np.array(FPS))
+            for name, text in self.notes.items():
+                archive.writestr(_member("provenance.json" if name == "comment" else f"{name}.txt"), text)
+        aside.replace(self.path)
+        self._raw.unlink()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Without a date: the same film has the same bytes."""
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+def _images(frames: Tensor) -> np.ndarray:
+    """[f, 3, H, W] uint8 -> [f, H, W, 3]."""
+    return np.ascontiguousarray(rearrange(frames, "f c h w -> f h w c").cpu().numpy())

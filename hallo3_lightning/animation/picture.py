@@ -1,0 +1,69 @@
+"""A picture file as people have them, as upright RGB of 8 bits."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hallo3_lightning.errors import UsageError
+
+MAX_PIXELS = 2**27
+"""134 million, 11,000 squared: a few bytes of a file can claim any size."""
+
+BEHIND = 128
+"""Grey that stands behind what is transparent."""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 [H, W, 3], turned as its EXIF tag says; of an animation the first frame, transparency over mid-grey.
+
+    Depths of 16 and 32 bits and floating point become 8 bits. Raises UsageError for a file that is no picture, is damaged,
+    or claims more than MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is our own limit
+            with Image.open(path) as image:
+                _refuse_bomb(path, image.width * image.height)
+                return _rgb(ImageOps.exif_transpose(image))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(f"no picture at --image {path}; name a png, jpeg, webp or another picture file") from error
+    except UnidentifiedImageError as error:
+        raise UsageError(f"--image {path} is no picture that Pillow can read; give a png, jpeg or webp") from error
+    except Image.DecompressionBombError:
+        _refuse_bomb(path, None)
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--image {path} is damaged ({error}); save it again") from error
+
+
+def _refuse_bomb(path: Path, pixels: int | None) -> None:
+    if pixels is None or pixels > MAX_PIXELS:
+        says = "far more" if pixels is None else f"{pixels:,}"
+        raise UsageError(f"--image {path} claims {says} pixels, at most {MAX_PIXELS:,} are read; make it smaller")
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_depth(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        grey = Image.new("RGBA", image.size, (BEHIND, BEHIND, BEHIND, 255))
+        image = Image.alpha_composite(grey, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _from_depth(values: np.ndarray) -> np.ndarray:
+    """Grey [H, W] of 16 or 32 bits, or floating point in 0..1 or 0..255 -> uint8 [H, W, 3]."""
+    numbers = np.nan_to_num(values.astype(np.float64))
+    brightest = float(numbers.max(initial=0))
+    if np.issubdtype(values.dtype, np.floating):
+        scale = 255.0 if brightest <= 1 else 1.0
+    else:
+        scale = 255 / (2**16 - 1) if brightest < 2**16 else 255 / (2**31 - 1)
+    grey = np.rint(np.clip(numbers * scale, 0, 255)).astype(np.uint8)
+    return np.repeat(rearrange(grey, "h w -> h w 1"), 3, axis=2)

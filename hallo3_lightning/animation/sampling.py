@@ -1,0 +1,53 @@
+"""How a window is sampled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hallo3_lightning.conditioning.dropout import FIELDS, GROUPS
+from hallo3_lightning.diffusion.sampler import sampler
+from hallo3_lightning.diffusion.schedule import Oddities, check_steps
+from hallo3_lightning.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a window is sampled.
+
+    Args:
+        sampler: a name in diffusion/sampler.py.
+        steps: sampling steps a window.
+        guidance: scale s of u + s (c - u); 1 runs no unconditional branch. Or a scale for each of text, audio, identity
+            (or face, reference, motion): {text: 2, audio: 4} is u + 2 (t - u) + 4 (ta - t), where u lacks both and t has
+            the text alone, whatever order they are named in; see animation/guidance.py.
+        guided: conditions that the unconditional branch lacks where there is one scale; all others are the same in both
+            branches.
+        oddities: where the published sampler departs from its own equations.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 50
+    guidance: float | dict[str, float] = 3.5
+    guided: tuple[str, ...] = ("text", "audio")
+    oddities: Oddities = Oddities()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for names that do not exist and numbers that mean nothing."""
+        sampler(self.sampler)
+        check_steps(self.steps)
+        for condition in self.guided:
+            if condition not in FIELDS:
+                raise unknown("condition", condition, FIELDS, "model.sampling.guided")
+        _check_scales(self.guidance if isinstance(self.guidance, Mapping) else {})
+
+
+def _check_scales(scales: Mapping[str, float]) -> None:
+    named: set[str] = set()
+    for condition in scales:
+        if condition not in GROUPS:
+            raise unknown("condition", condition, GROUPS, "model.sampling.guidance")
+        again = named & set(GROUPS[condition])
+        if again:
+            raise UsageError(
+                f"model.sampling.guidance gives {', '.join(sorted(again))} two scales; identity is face and reference together"
+            )
+        named |= set(GROUPS[condition])

@@ -1,0 +1,162 @@
+"""What animates: the denoiser of a trained run or of a folder of weights, and the frozen encoders it was trained with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.conditioning.conditioner import NONE, Inputs
+from hallo3_lightning.conditioning.motion import Corruption
+from hallo3_lightning.denoiser import Denoiser, denoiser_of
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, VideoEncoder
+from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.training.blank import fill
+from hallo3_lightning.training.checkpoints import located, refuse_other_sizes, weights
+from hallo3_lightning.training.start import averaged
+from hallo3_lightning.weights.folder import fingerprint_of, is_weights, record_of
+
+DEFAULT_CONFIG = "experiments/full/audio.yaml"
+"""Of a folder of weights, which says its sizes but not how it was trained."""
+
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network as its config says it, without numbers yet."""
+
+    place: Path
+    settings: Mapping[str, Any]
+    """`model` of the config."""
+    precision: str
+    """Of the trainer that trained it."""
+
+    @property
+    def backbone(self) -> Backbone:
+        return built(Backbone, self.settings["backbone"])
+
+    @property
+    def inputs(self) -> Inputs:
+        return built(Inputs, self.settings["inputs"])
+
+    @property
+    def sampling(self) -> Sampling:
+        return built(Sampling, self.settings["sampling"])
+
+    @property
+    def corruption(self) -> Corruption:
+        return built(Corruption, self.settings["corruption"])
+
+    @property
+    def motion_frames(self) -> int:
+        return int(self.settings["motion_frames"])
+
+    def pixels(self, video: VideoEncoder) -> tuple[int, int]:
+        """Height and width of its pictures, by its latents and how many pixels the autoencoder makes of one."""
+        size = self.backbone
+        return size.latent_height * video.pixels_per_latent, size.latent_width * video.pixels_per_latent
+
+    def blank(self) -> Denoiser:
+        """The denoiser without numbers, on the meta device."""
+        given = self.settings
+        with torch.device("meta"):
+            return denoiser_of(
+                self.backbone,
+                self.inputs,
+                given["identity"],
+                given.get("audio", NONE),
+                given["options"],
+            )
+
+    def denoiser(self, dtype: torch.dtype = torch.float32) -> tuple[Denoiser, str]:
+        """The denoiser with averaged weights as `dtype`, for evaluation, and the SHA-256 of them as they were saved.
+
+        Raises UsageError where the weights lack any of its parameters: what was never trained animates nothing.
+        """
+        denoiser, given = self.blank(), averaged(weights(self.place))
+        refuse_other_sizes(denoiser, given, f"'{self.place}'")
+        own = denoiser.state_dict().keys()
+        missing = sorted(own - given.keys() - denoiser.unread())
+        if missing:
+            raise UsageError(
+                f"'{self.place}' holds no weights for {len(missing)} parameters of this network ({missing[0]}, ...); name a "
+                "run that has finished its audio phase, or the config that the weights were trained with (--config)"
+            )
+        given = {name: value for name, value in given.items() if name in own}
+        denoiser.to(dtype)
+        fill(denoiser, denoiser, given, seed=0)
+        return denoiser.requires_grad_(False).eval(), self._fingerprint(given)
+
+    def encoders(self) -> FrozenEncoders:
+        """The frozen encoders, from their folders."""
+        size = self.backbone
+        return FrozenEncoders(built(Encoders, self.settings["encoders"]), size.text_tokens, size.text_width)
+
+    def _fingerprint(self, given: Mapping[str, Tensor]) -> str:
+        return record_of(self.place)["fingerprint"] if is_weights(self.place) else fingerprint_of(given)
+
+
+def trained(place: Path, configs: Sequence[str], folders: Mapping[str, str | None]) -> Trained:
+    """The network of a run's folder, by its config.yaml, or of a folder of weights, by the configs given.
+
+    folders: of encoders by kind (video, text, audio), in place of those in the config. Raises UsageError where there is
+    none, or where its sound moves nothing.
+    """
+    config = _config(place, configs)
+    model = dict(config["model"])
+    if model.get("audio", NONE) == NONE:
+        raise UsageError(
+            f"'{place}' was trained without sound (phase {config['phase']}): nothing would move the mouth; train the audio "
+            f"phase from it (`hallo3 fit --config experiments/tiny/audio.yaml --model.init_from {place}`) and name that run"
+        )
+    encoders = {**model["encoders"], **{f"{kind}_folder": folder for kind, folder in folders.items() if folder}}
+    kinds = [kind for kind in ("video", "text", "audio") if encoders[f"{kind}_folder"]]
+    found = {f"{kind}_folder": _beside(place, encoders[f"{kind}_folder"]) for kind in kinds}
+    for kind in kinds:
+        if not Path(found[f"{kind}_folder"]).is_dir():
+            raise UsageError(
+                f"the {kind} encoder of '{place}' is not at {encoders[f'{kind}_folder']}; say where it is with "
+                f"--{kind}-encoder FOLDER"
+            )
+    return Trained(place, {**model, "encoders": {**encoders, **found}}, str(config["trainer"]["precision"]))
+
+
+def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:
+    file = place / "config.yaml"
+    if is_weights(place):
+        from hallo3_lightning.training.command_line import resolved  # late: Lightning takes seconds to import
+
+        return resolved(configs or [DEFAULT_CONFIG], {"model.init_from": str(place)})
+    if not file.is_file():
+        raise UsageError(
+            f"no weights at '{place}': expected the folder of a run (with config.yaml), or one that `hallo3 import-weights` "
+            "wrote"
+        )
+    if configs:
+        raise UsageError(f"'{place}' is a run and its config.yaml says all that --config would; leave --config out")
+    located(place)
+    try:
+        config = yaml.safe_load(file.read_text())
+        return config | {"model": {"options": None} | config["model"]}
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(f"'{file}' is damaged ({' '.join(str(error).split())}); copy it from where it was") from error
+
+
+def _beside(place: Path, folder: str) -> str:
+    """A relative folder as it was where the run was trained: seen from here, or from any folder that the run lies in."""
+    starts = [Path(), *place.resolve().parents]
+    return str(next((start / folder for start in starts if (start / folder).is_dir()), Path(folder)))
+
+
+def built(kind: type[Built], values: Mapping[str, Any]) -> Built:
+    """A dataclass of settings from plain values, checked as the command line checks them."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "settings")
+    return parser.instantiate_classes(parser.parse_object({"settings": dict(values)})).settings

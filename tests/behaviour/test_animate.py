@@ -1,0 +1,253 @@
+"""`hallo3 animate` as its users meet it: films, kills, pipes, and one sentence for each mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from safetensors import safe_open
+
+from datamodules.index import open_index
+from hallo3_lightning.animation.film import GENERATED
+from hallo3_lightning.cli import main
+from tests.behaviour.studio import ROOT, Studio
+
+SECONDS = 2.3
+FRAMES = 58
+"""Of 17 + 15 + 15 + 11."""
+
+
+@pytest.fixture(scope="module")
+def weights(studio: Studio, identity) -> Path:
+    """The folder of a run that has finished its audio phase."""
+    return studio.run("fit", *studio.audio).path
+
+
+@pytest.fixture(scope="module")
+def stage(studio, weights, tmp_path_factory) -> "Stage":
+    folder = tmp_path_factory.mktemp("stage")
+    index = open_index(studio.folder / "shards/held_out")
+    sample = index.read(0)
+    Image.fromarray(np.asarray(sample.video[0])).save(folder / "portrait.png")
+    waveform = np.concatenate([index.read(number).waveform for number in range(2)])[: round(SECONDS * 16_000)]
+    soundfile.write(folder / "speech.wav", waveform, 16_000)
+    return Stage(folder, weights, f"{studio.folder / 'shards'}:held_out/{sample.key}")
+
+
+class Stage:
+    """A portrait, a recording, and weights."""
+
+    def __init__(self, folder: Path, weights: Path, sample: str) -> None:
+        self.folder, self.weights, self.sample = folder, weights, sample
+
+    def command(self, out: Path | str, *more: str, **given: object) -> list[str]:
+        """What is typed; `given` takes the place of an option's value."""
+        options = {
+            "image": self.folder / "portrait.png",
+            "audio": self.folder / "speech.wav",
+            "weights": self.weights,
+            "face": "4,2,28,30",
+            "out": out,
+            **given,
+        }
+        return ["animate", *(part for name, value in options.items() for part in (f"--{name}", str(value))), *more]
+
+    def frames(self, out: Path, *more: str, **given: object) -> np.ndarray:
+        """Type it with an npz, and look at the frames."""
+        assert main(self.command(out, *more, **given)) == 0
+        with np.load(out) as film:
+            return film["frames"]
+
+
+@pytest.fixture(scope="module")
+def whole(stage) -> Path:
+    """The frames that an unbroken making gives."""
+    stage.frames(stage.folder / "whole.npz")
+    return stage.folder / "whole.npz"
+
+
+def complaint(capsys, command: list[str]) -> str:
+    """The one sentence on standard error that ends a command with status 2."""
+    capsys.readouterr()
+    assert main(command) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("hallo3 animate: error: ")
+    return lines[-1]
+
+
+def test_a_film_is_as_long_as_the_sound_has_it_and_says_what_it_is(stage, tmp_path, capsys):
+    assert main(stage.command(tmp_path / "talk.mp4", "--prompt", "Ein Mensch spricht. 人が話す")) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path / 'talk.mp4'}: {FRAMES} frames, 2.32 s; first frame after ")
+    for part in ("real-time factor", "peak memory", "ddim, 2 steps", "seed 0", "2 motion frames", "32 on cpu"):
+        assert part in said
+    with av.open(tmp_path / "talk.mp4") as film:
+        assert film.streams.video[0].frames == FRAMES
+        assert float(film.streams.audio[0].duration * film.streams.audio[0].time_base) == pytest.approx(
+            SECONDS, abs=0.1
+        )
+        told = json.loads(film.metadata["comment"])
+        assert film.metadata["description"] == GENERATED
+    assert told["generated"] is True
+    assert told["prompt"] == "Ein Mensch spricht. 人が話す"
+    assert len(told["weights"]) == 64
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_forms_hold_the_same_frames_and_a_repeated_request_finds_them(stage, whole, tmp_path, capsys):
+    assert main(stage.command(tmp_path / "pictures", "--format", "png")) == 0
+    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "pictures").iterdir())]
+    with np.load(whole) as film:
+        assert np.array_equal(film["frames"], np.stack(pictures))
+    for again in (stage.command(tmp_path / "pictures", "--format", "png"), stage.command(whole)):
+        assert main(again) == 0
+        assert "finished already, by the same request" in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_request_does_not_overwrite_a_film(stage, whole, tmp_path, capsys):
+    before = whole.read_bytes()
+    assert "seed (0 there, 1 here)" in complaint(capsys, stage.command(whole, seed=1))
+    (tmp_path / "mine.mp4").write_text("a diary")
+    assert "no film of ours" in complaint(capsys, stage.command(tmp_path / "mine.mp4"))
+    assert whole.read_bytes() == before
+    assert sorted(path.name for path in whole.parent.iterdir()) == ["portrait.png", "speech.wav", "whole.npz"]
+
+
+def test_the_published_loop_is_another_film_of_the_same_length(stage, whole, tmp_path, capsys):
+    published = stage.frames(tmp_path / "published.npz", "--loop", "published")
+    with np.load(whole) as film:
+        assert published.shape == film["frames"].shape
+        assert not np.array_equal(published[17:], film["frames"][17:])
+    assert "--loop published hears all of the speech at once" in complaint(
+        capsys, stage.command(tmp_path / "piped.mp4", "--loop", "published", audio="-")
+    )
+
+
+def test_settings_and_sound_matter_and_a_seed_is_the_same_twice(stage, whole, tmp_path):
+    with np.load(whole) as film:
+        frames = film["frames"]
+    for name, given in (("seed", {"seed": 1}), ("steps", {"steps": 3}), ("scale", {"guidance-audio": 6.0})):
+        assert not np.array_equal(frames, stage.frames(tmp_path / f"{name}.npz", **given)), name
+    soundfile.write(tmp_path / "silence.wav", np.zeros(round(SECONDS * 16_000), np.int16), 16_000)
+    assert not np.array_equal(frames, stage.frames(tmp_path / "silence.npz", audio=tmp_path / "silence.wav"))
+    assert np.array_equal(frames, stage.frames(tmp_path / "again.npz"))
+
+
+def test_a_sample_of_shards_brings_its_face_and_its_caption(stage, whole, tmp_path, capsys):
+    options = {"image": stage.sample, "face": "none"}
+    assert main(stage.command(tmp_path / "sample.npz", **options)) == 0
+    assert "note:" not in capsys.readouterr().err
+    with np.load(tmp_path / "sample.npz") as film:
+        assert "person" in json.loads(film["provenance.json"])["prompt"]
+
+
+def test_what_comes_through_pipes_is_the_same_film(stage, whole, tmp_path):
+    waveform, _ = soundfile.read(stage.folder / "speech.wav", dtype="int16")
+    command = [sys.executable, "-m", "hallo3_lightning.cli"]
+    given = stage.command("-", "--stream", "--pcm", "16000", audio="-")
+    made = subprocess.run([*command, *given], input=waveform.tobytes(), capture_output=True, cwd=ROOT, timeout=120)
+    assert made.returncode == 0, made.stderr
+    assert f"-: {FRAMES} frames" in made.stderr.decode()
+    (tmp_path / "piped.mp4").write_bytes(made.stdout)
+    assert main(stage.command(tmp_path / "file.mp4")) == 0
+    piped, filed = (pictures(tmp_path / name) for name in ("piped.mp4", "file.mp4"))
+    assert np.array_equal(piped, filed)
+
+
+def pictures(film: Path) -> np.ndarray:
+    with av.open(film) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def window_of(unfinished: Path) -> int:
+    """The window that a killed making would go on with."""
+    try:
+        with safe_open(unfinished / "state.safetensors", framework="pt") as file:
+            return json.loads(file.metadata()["about"])["window"]
+    except FileNotFoundError:
+        return -1
+
+
+def test_a_film_that_was_killed_plays_and_goes_on_to_the_same_bytes(stage, tmp_path, capsys):
+    out, slow = tmp_path / "broken.mp4", {"steps": 40}
+    assert main(stage.command(tmp_path / "whole.mp4", **slow)) == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "hallo3_lightning.cli", *stage.command(out, **slow)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and window_of(tmp_path / "broken.mp4.unfinished") < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was finished before it was killed"
+    assert 17 + 15 <= len(pictures(out)) < FRAMES
+    assert "differing in sampling.steps (40 there, 3 here)" in complaint(capsys, stage.command(out, steps=3))
+    assert main(stage.command(out, "--resume", **slow)) == 0
+    assert "going on behind frame" in capsys.readouterr().err
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "whole.mp4"]
+
+
+def silent_video(path: Path) -> Path:
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 16
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_every_wrong_input_is_one_sentence(stage, identity, tmp_path, capsys):
+    text = tmp_path / "notes.txt"
+    text.write_text("a text file")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.int16), 16_000)
+    out = tmp_path / "out.mp4"
+    wrong = {
+        "no picture that Pillow can read": stage.command(out, image=text),
+        "no picture at --image": stage.command(out, image="absent.png"),
+        "no sample": stage.command(out, image=stage.sample + "0"),
+        "has no sound track": stage.command(out, audio=silent_video(tmp_path / "mute.mp4")),
+        "length is zero": stage.command(out, audio=tmp_path / "empty.wav"),
+        "cannot be decoded": stage.command(out, audio=text),
+        "no recording at --audio": stage.command(out, audio="absent.wav"),
+        "no weights at": stage.command(out, weights=tmp_path / "absent"),
+        "trained without sound": stage.command(out, weights=identity.path),
+        "trained with 2 and have seen nothing else": stage.command(out, "--motion-frames", "4"),
+        "a window has 17 frames": stage.command(out, "--motion-frames", "17"),
+        "in a folder that is not there": stage.command(tmp_path / "absent/out.mp4"),
+        "does not say which form": stage.command(tmp_path / "out"),
+        "no sampler 'dimm'; did you mean 'ddim'": stage.command(out, "--sampler", "dimm"),
+        "steps": stage.command(out, steps=0),
+        "give either": stage.command(out, "--guidance", "2", "--guidance-audio", "3"),
+        "left,top,right,bottom": stage.command(out, face="1,2,3"),
+        "--device is tpu": stage.command(out, device="tpu"),
+        "--precision is 8": stage.command(out, precision="8"),
+        "nothing to go on from": stage.command(out, "--resume"),
+        "takes an mp4 with --stream": stage.command("-"),
+        "--config": stage.command(out, config=ROOT / "experiments/tiny/audio.yaml"),
+        "expected an amount such as 24GB": stage.command(out, "--max-memory", "plenty"),
+        "is too little: with everything given up": stage.command(out, "--max-memory", "9MB"),
+        "rate of bare samples": stage.command(out, "--pcm", "16000"),
+    }
+    for sentence, command in wrong.items():
+        assert sentence in complaint(capsys, command)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.wav", "mute.mp4", "notes.txt"]
+
+
+def test_an_encoder_that_moved_is_named(stage, tmp_path, capsys):
+    config = (stage.weights / "config.yaml").read_text()
+    moved = tmp_path / "run"
+    moved.mkdir()
+    (moved / "checkpoints").symlink_to(stage.weights / "checkpoints")
+    (moved / "config.yaml").write_text(config.replace("shards/autoencoder", "gone/autoencoder"))
+    out = tmp_path / "out.npz"
+    assert "--video-encoder FOLDER" in complaint(capsys, stage.command(out, weights=moved))
+    there = str(stage.sample.partition(":")[0]) + "/autoencoder"
+    assert stage.frames(out, "--video-encoder", there, weights=moved).shape == (FRAMES, 32, 32, 3)
