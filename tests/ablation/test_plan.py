@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hallo3_lightning.ablation.grid import read
-from hallo3_lightning.ablation.launch import ablate, plan
+from hallo3_lightning.ablation.launch import ablate
+from hallo3_lightning.ablation.planning import plan
 from hallo3_lightning.ablation.runs import ancestor_run
 from hallo3_lightning.errors import UsageError
 
