@@ -160,7 +160,7 @@ def resolve(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict
 
     Raises UsageError where the command line would have refused.
     """
-    from hallo3_lightning.training.command_line import resolved
+    from hallo3_lightning.training.settings import resolved  # takes seconds, and who only looks at runs never asks
 
     return resolved(configs, overrides)
 
