@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from launching import job, launched, several
 
-from hallo3_lightning.ablation import launch
-from hallo3_lightning.ablation.jobs import THREADS
+from hallo3_lightning.ablation.queue_local import THREADS, LocalQueue
 from hallo3_lightning.ablation.runs import RunFolder
 
 LAUNCHING = str(Path(__file__).with_name("launching.py"))
@@ -19,7 +18,7 @@ LAUNCHING = str(Path(__file__).with_name("launching.py"))
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(launch, "POLL_S", 0.05)
+    monkeypatch.setattr(LocalQueue, "poll_s", 0.05)
 
 
 def starts(root: Path, name: str) -> int:
@@ -95,7 +94,7 @@ def test_at_most_parallel_at_once_and_threads_are_shared(tmp_path):
         ((tmp_path / n / "starts.txt").stat().st_mtime, (tmp_path / n / "metrics.json").stat().st_mtime) for n in "abcd"
     ]
     assert max(sum(a <= begin < b for a, b in spans) for begin, _ in spans) == 2
-    assert launch.Launcher(jobs, 2, "", None).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert LocalQueue(jobs, 2).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
     assert "OMP_NUM_THREADS" in THREADS
 
 
