@@ -54,9 +54,8 @@ def begin(run: RunFolder, start: Start) -> None:
 
 def end(run: RunFolder, error: str | None) -> None:
     """Write down how the open attempt ended: failed with an error, or None for finished or told to stop."""
-    now = read(run)
-    failed = Attempts(now.failed + 1, error) if error is not None else replace(now, open=None)
-    _write(run, failed)
+    failed = read(run).failed
+    _write(run, Attempts(failed) if error is None else Attempts(failed + 1, error))
 
 
 def judged(run: RunFolder) -> Attempts:
@@ -68,8 +67,10 @@ def judged(run: RunFolder) -> Attempts:
     status = run.status()
     spoke = _written_at(run.log) >= now.open.at or status.updated >= now.open.at
     if status.state == "finished" or not spoke or was_told_to_stop(run, status):
-        return replace(now, open=None)
-    return Attempts(now.failed + 1, status.error or last_line(run.log) or "it ended without a word")
+        return Attempts(now.failed)
+    last = last_line(run.log)
+    vanished = f"it ended without saying why{f', after: {last}' if last else ''}"
+    return Attempts(now.failed + 1, (status.error if status.state == "failed" else "") or vanished)
 
 
 def was_told_to_stop(run: RunFolder, status: Status) -> bool:

@@ -13,6 +13,8 @@ FILE = ".launch"
 
 def is_claimed(run: RunFolder) -> bool:
     """Whether somebody is starting it, or has a process at work on it."""
+    if not (run.path / FILE).is_file():
+        return False
     with _opened(run) as file:
         return not locks(file)
 

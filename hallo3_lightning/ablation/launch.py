@@ -187,7 +187,8 @@ def _row(job: Job, waiting: str = "") -> Row:
     note = "testing" if _tests(job) else note
     if job.stage == "waiting" and job.needs is not None and not job.needs.has_finished():
         note = f"{waiting} after {job.needs.name}".strip()
-    return Row(job.name, job.status, "" if job.status.state == "finished" else note)
+    where = job.folder.where() if job.status.state == "running" else ""
+    return Row(job.name, job.status, "" if job.status.state == "finished" else note, where)
 
 
 def _state(job: Job) -> str:

@@ -62,7 +62,7 @@ def rehearse(
     queue: where probes are carried out.
     """
     for name, count in Counter(job.needs.name for job in jobs if job.needs is not None).items():
-        console.print(f"shared: {name}, trained once for {count} runs", highlight=False)
+        console.print(f"shared: {name}, made once for {count} runs", highlight=False)
     kinds = _kinds(jobs)
     if not probe or not kinds:
         return 0
@@ -77,10 +77,10 @@ def rehearse(
 
 
 def _kinds(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Runs that are not finished, those of one cost together."""
+    """Runs that are not finished, those of one cost together; what is no training is not measured."""
     kinds: dict[str, list[Job]] = {}
     for job in jobs:
-        if "phase" in job.config and not job.has_finished():
+        if type(job.folder) is RunFolder and not job.has_finished():
             kinds.setdefault(_kind(job.config), []).append(job)
     return list(kinds.values())
 
@@ -100,7 +100,7 @@ def _probed(config: Mapping[str, Any], place: RunFolder, needs: Job | None) -> d
     """The config of a run, with so few steps, one batch of validation, one of its test, and a watch on them."""
     trainer, watch = config["trainer"], {"class_path": "hallo3_lightning.training.stopwatch.Stopwatch"}
     few = {
-        "max_steps": STEPS,
+        "max_steps": min(STEPS, trainer["max_steps"]),
         "val_check_interval": STEPS * (trainer["accumulate_grad_batches"] or 1),
         "num_sanity_val_steps": 0,
         "limit_val_batches": 1,
@@ -108,8 +108,9 @@ def _probed(config: Mapping[str, Any], place: RunFolder, needs: Job | None) -> d
         "callbacks": [*(trainer["callbacks"] or []), watch | {"init_args": {"file": str(place.path / MEASURED)}}],
     }
     model = {**config["model"], **({"init_from": str(needs.folder.path)} if needs is not None else {})}
+    data = {**config["data"], "cache": [cache for cache in config["data"]["cache"] or [] if Path(cache).is_dir()]}
     run = {**config["run"], "folder": str(place.path), "sample_every": 0}
-    return {**config, "trainer": {**trainer, **few}, "model": model, "run": run}
+    return {**config, "trainer": {**trainer, **few}, "model": model, "data": data, "run": run}
 
 
 def _carry_out(queue: Queue, probes: list[Job]) -> None:
@@ -131,7 +132,7 @@ def _cost(probe: Job) -> Cost:
     kept = probe.config["run"]["checkpoints_kept"]
     return Cost(
         start_s=max(measured["began"] - probe.started_at, 0.0),
-        step_s=measured["steps"][-1],
+        step_s=measured["steps"][-1] if measured["steps"] else 0.0,
         validation_s=max(measured["validation"], default=0.0),
         test_s=max(measured["test"], default=0.0),
         memory=measured["memory"],

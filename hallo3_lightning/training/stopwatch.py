@@ -36,6 +36,7 @@ class Stopwatch(Callback):
         self._note("validation", trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = self.began or time.time()
         self._since = time.perf_counter()
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

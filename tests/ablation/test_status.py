@@ -11,7 +11,8 @@ from finished import finished_grid, grid_file
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import write_places
 from hallo3_lightning.ablation.runs import RunFolder, Status
-from hallo3_lightning.ablation.status import duration, status
+from hallo3_lightning.ablation.standing import status
+from hallo3_lightning.ablation.status import duration
 
 
 def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
@@ -70,7 +71,7 @@ def test_a_hundred_runs_in_less_than_a_second_and_a_half(tmp_path):
     grid = read(file)
     for run in grid.runs():
         RunFolder(grid.folder(tmp_path / "many" / "runs") / f"{run.name}-00000000").record(Status("running", 3, 500))
-    code = "import sys; from hallo3_lightning.ablation.status import status; from pathlib import Path; "
+    code = "import sys; from hallo3_lightning.ablation.standing import status; from pathlib import Path; "
     code += (
         "status(Path(sys.argv[1]), root=Path(sys.argv[2])); print('torch' in sys.modules, 'lightning' in sys.modules)"
     )
