@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hallo3_lightning.ablation.grid import is_grid
+from hallo3_lightning.ablation.page import is_grid
 from hallo3_lightning.cost import Operations, figures_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.sizing import RECOMPUTED, Machine, Plan, plans

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, named
+from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, files_of, named, scores_only
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.cost import work_of
 from hallo3_lightning.errors import UsageError
@@ -62,10 +63,11 @@ class CommandLine(Settings):
         settings = launching.as_in_job(self.settings)
         self.run = named(settings)
         config = self.config[self.subcommand]
-        if settings["trainer"]["max_steps"] < 1:
+        if settings["trainer"]["max_steps"] < 1 and not scores_only(settings):
             raise UsageError(
                 f"trainer.max_steps is {settings['trainer']['max_steps']}; the data have no end, so a run needs one: "
-                "set it to the number of optimizer steps"
+                "set it to the number of optimizer steps, or to 0 with --run.evaluate true to score what the run starts "
+                "from as it is"
             )
         for kind in ("identity", "audio"):
             strategies(kind, settings["model"].get(kind, NONE))
@@ -164,17 +166,19 @@ class CommandLine(Settings):
 
 def checkpoint_of_ancestor(settings: Mapping[str, Any]) -> Path:
     """The newest checkpoint of the run that a run starts from. Raises UsageError that says how to make it."""
-    run, files = ancestor_run(settings), ancestor(settings)
+    run, layers = ancestor_run(settings), ancestor(settings)
     assert run is not None
-    assert files is not None
+    assert layers is not None
     found = newest(run.checkpoints)
     wanted = run.config()["trainer"]["max_steps"] if found else 0
     if found is None or step_of(found) < wanted:
         reached = "has no checkpoint yet" if found is None else f"is at step {step_of(found)} of {wanted}"
-        command = " ".join(["hallo3 fit", *(f"--config {file}" for file in files)])
+        typed = shlex.join(
+            word for layer in layers for word in ([layer] if layer.startswith("--") else ["--config", layer])
+        )
         raise UsageError(
-            f"this phase starts from the run of {' + '.join(files)}, which {reached} ({run.path}); train it with "
-            f"`{command} --run.root {settings['run']['ancestors']}`, or name another with --model.init_from"
+            f"this phase starts from the run of {' + '.join(files_of(layers))}, which {reached} ({run.path}); train it "
+            f"with `hallo3 fit {typed} --run.root {settings['run']['ancestors']}`, or name another with --model.init_from"
         )
     return found
 
