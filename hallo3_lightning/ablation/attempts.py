@@ -53,9 +53,20 @@ def begin(run: RunFolder, start: Start) -> None:
 
 
 def end(run: RunFolder, error: str | None) -> None:
-    """Write down how the open attempt ended: failed with an error, or None for finished or told to stop."""
-    failed = read(run).failed
-    _write(run, Attempts(failed) if error is None else Attempts(failed + 1, error))
+    """Write down how the open attempt ended: failed with an error, or None for finished or told to stop.
+
+    Where nothing is open, another launcher has seen its end before.
+    """
+    now = read(run)
+    if now.open is not None:
+        _write(run, Attempts(now.failed) if error is None else Attempts(now.failed + 1, error))
+
+
+def settle(run: RunFolder) -> Attempts:
+    """Write down how the attempt of somebody who is gone has ended, and give what is known now."""
+    now = judged(run)
+    _write(run, now)
+    return now
 
 
 def judged(run: RunFolder) -> Attempts:

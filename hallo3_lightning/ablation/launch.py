@@ -105,7 +105,7 @@ class Launcher:
             while not all(job.done for job in self.jobs) and self.told_to_stop is None:
                 self._advance()
                 self._show(live)
-                if self.fail_fast and any(job.stage == "failed" for job in self.jobs):
+                if self._is_over():
                     self.console.print(f"--fail-fast: {self.queue.cancel(self.jobs)}")
                     break
                 self.wake.wait(self.queue.poll_s)
@@ -123,12 +123,17 @@ class Launcher:
         before = {job.name for job in self.jobs if job.stage == "failed"}
         self.queue.look(self.jobs)
         self._fail_those_behind()
-        self.queue.start(self.jobs)
+        if not self._is_over():
+            self.queue.start(self.jobs)
         self._fail_those_behind()
         for job in self.jobs:
             if job.stage == "failed" and job.name not in before:
                 see = f"; see {job.folder.log}" if job.folder.log.is_file() else ""
                 self.console.print(f"[red]{job.name} failed:[/] {escape(job.error)}{see}", soft_wrap=True)
+
+    def _is_over(self) -> bool:
+        """Whether one has failed, and none is to go on without it."""
+        return self.fail_fast and any(job.stage == "failed" for job in self.jobs)
 
     def _fail_those_behind(self) -> None:
         for job in self.jobs:
@@ -199,6 +204,8 @@ def _state(job: Job) -> str:
         return "finished"
     if job.stage == "ours" and (job.status.state != "running" or not _has_spoken(job)):
         return "starting"
+    if job.stage == "waiting" and job.status.state == "stopped":
+        return "stopped"
     return "running" if job.running else job.stage
 
 

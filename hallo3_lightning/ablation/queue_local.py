@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from typing import IO, Any
 
 from hallo3_lightning.ablation import attempts, gpus
-from hallo3_lightning.ablation.claims import claimed, is_claimed
+from hallo3_lightning.ablation.claims import claimed
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.runs import RunFolder
 
@@ -72,6 +72,7 @@ class LocalQueue:
             time.sleep(0.05)
         for job in ours:
             job.look()
+            job.stage = "waiting"
             attempts.end(job.folder, None)
         return f"stopped {len(ours)} runs; the same command goes on with them"
 
@@ -146,12 +147,15 @@ def cores() -> int:
 
 
 def _look_at_theirs(job: Job) -> None:
-    taken = is_claimed(job.folder)
-    job.look()
-    if job.status.state == "finished":
-        job.finishes()
-    elif not taken and job.status.state != "running":
-        job.stage = "waiting"  # its process ended without a result: ours now
+    """One that failed is left to the next launch, as one of ours would be; one that vanished is started again."""
+    with claimed([job]) as mine:
+        job.look()
+        if job.status.state == "finished":
+            job.finishes()
+        elif mine and job.status.state == "failed":
+            job.fails(attempts.settle(job.folder).error or job.status.error)
+        elif mine and job.status.state != "running":
+            job.stage = "waiting"
 
 
 def _ranks(config: Mapping[str, Any]) -> int:

@@ -135,14 +135,12 @@ class SlurmQueue:
 
     def _miss(self, job: Job) -> None:
         """It is neither in the queue nor running nor finished."""
-        if job.stage == "theirs":
-            job.stage = "waiting"  # somebody was about to submit it, and did not
+        if job.stage == "theirs" and job.status.state != "failed":
+            job.stage = "waiting"  # somebody was about to submit it and did not, or ran it elsewhere and died
             return
         if time.monotonic() - self.gone_since.setdefault(job.name, time.monotonic()) < GONE_S:
             return
-        now = attempts.judged(job.folder)
-        said = now.error if now.failed > attempts.read(job.folder).failed else ""
-        attempts.end(job.folder, said or None)
+        said = attempts.settle(job.folder).error
         job.fails(said or "its job left the queue before it began: cancelled, or refused")
 
     def _may_be_submitted(self, job: Job) -> bool:
