@@ -55,8 +55,8 @@ class Alarms(Callback):
         if not trainer.is_global_zero:
             return
         step = step_at_hand(trainer)
-        if trainer.logger is not None and found:
-            trainer.logger.log_metrics({f"alarm/{alarm.name}": alarm.excess for alarm in found}, step)
+        for logger in trainer.loggers if found else ():
+            logger.log_metrics({f"alarm/{alarm.name}": alarm.excess for alarm in found}, step)
         for alarm in found:
             if alarm.rings:
                 sys.stdout.write(f"alarm at step {step}: {alarm.sentence}\n")
