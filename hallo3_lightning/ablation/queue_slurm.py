@@ -138,7 +138,8 @@ class SlurmQueue:
         if job.stage == "theirs" and job.status.state != "failed":
             job.stage = "waiting"  # somebody was about to submit it and did not, or ran it elsewhere and died
             return
-        if time.monotonic() - self.gone_since.setdefault(job.name, time.monotonic()) < GONE_S:
+        late = time.monotonic() - self.gone_since.setdefault(job.name, time.monotonic()) < GONE_S
+        if late and job.status.state != "failed":
             return
         said = attempts.settle(job.folder).error
         job.fails(said or "its job left the queue before it began: cancelled, or refused")
