@@ -7,12 +7,16 @@ from typing import Any
 
 from hallo3_lightning.ablation.differences import ClipQuestion, Contrast, Question, against, among
 from hallo3_lightning.ablation.grid import Arm, Grid
+from hallo3_lightning.ablation.numerals import listed
 from hallo3_lightning.ablation.results import CEILINGS, Result
 from hallo3_lightning.ablation.set_distances import SetQuestion, is_of_sets
 from hallo3_lightning.ablation.verdict import verdicts
-from hallo3_lightning.errors import unknown
+from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.rows_file import GENERATED
 from hallo3_lightning.evaluation.statistics import mean
+
+TRUE = "real"
+"""Source of the scores of true clips, which what is neither better large nor small is to be near to."""
 
 DRAWS = 199
 """Of clips, for intervals and p of distances of sets."""
@@ -26,7 +30,8 @@ def compared(grid: Grid, results: Sequence[Result], missing: Mapping[str, str], 
     """
     results = sorted(results, key=lambda result: result.seed)
     by_arm = {arm.name: found for arm in grid.arms if (found := [r for r in results if r.arm == arm.name])}
-    deciding = _deciding(grid, results)
+    known = [*dict.fromkeys(name for result in results for name in result.report["metrics"])]
+    deciding = _deciding(grid, known, results)
     baseline, note = _baseline(grid, by_arm)
     questions = _questions(by_arm, draws)
     column = [] if baseline is None else against(questions, baseline, deciding)
@@ -45,20 +50,40 @@ def compared(grid: Grid, results: Sequence[Result], missing: Mapping[str, str], 
         "notes": note,
         "arms": arms,
         "controls": _controls(results),
-        "claimed": {arm: {name: vars(claim) for name, claim in told.items()} for arm, told in grid.claimed.items()},
+        "claimed": _claimed(grid, known),
         "protocol": results[0].report["protocol"],
         "runs": {r.name: {"arm": r.arm, "seed": r.seed, "folder": r.folder.path.name} for r in results},
         "missing": dict(missing),
     }
 
 
-def _deciding(grid: Grid, results: Sequence[Result]) -> list[str]:
-    """The metrics that the verdict is about: those that the grid names, else the first."""
-    known = [*dict.fromkeys(name for result in results for name in result.report["metrics"])]
+def _deciding(grid: Grid, known: Sequence[str], results: Sequence[Result]) -> list[str]:
+    """The metrics that the verdict is about: those that the grid names, else the first that scores clips."""
+    chosen = []
     for name in grid.decide_by:
-        if name not in known:
-            raise unknown("metric", name, known, f"{grid.path}, key 'decide_by'")
-    return [*grid.decide_by] or known[:1]
+        found = _named(name, known)
+        if not found:
+            raise unknown("metric", name, known, f"what the runs of {grid.path} were scored by, for its 'decide_by'")
+        if len(found) > 1:
+            raise UsageError(f"{grid.path}: 'decide_by' says {name}, of which there are {listed(found)}; name one")
+        chosen += found
+    of_clips = [name for name in known if any(r.scores(name) for r in results)]
+    return chosen or [*of_clips, *known][:1]
+
+
+def _named(name: str, known: Sequence[str]) -> list[str]:
+    """The metrics that a name means: that one, or those of the file that are told with a variant or an origin."""
+    return [name] if name in known else [metric for metric in known if name in metric.split("/")]
+
+
+def _claimed(grid: Grid, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Arm -> metric -> value and source; under the column that it belongs to where there is one."""
+    return {
+        arm: {
+            (found[0] if len(found := _named(name, known)) == 1 else name): vars(claim) for name, claim in told.items()
+        }
+        for arm, told in grid.claimed.items()
+    }
 
 
 def _baseline(grid: Grid, by_arm: Mapping[str, Sequence[Result]]) -> tuple[str | None, list[str]]:
@@ -86,7 +111,8 @@ def _questions(by_arm: Mapping[str, Sequence[Result]], draws: int) -> list[Quest
             questions.append(SetQuestion(name, known, draws))
         elif known:
             scores = {arm: [r.scores(name) for r in found] for arm, found in known.items()}
-            questions.append(ClipQuestion(name, told["higher_is_better"], scores))
+            true = next((rows for r in results if (rows := r.scores(name, TRUE))), {})
+            questions.append(ClipQuestion(name, told["higher_is_better"], scores, true))
     return questions
 
 
@@ -125,8 +151,17 @@ def _spreads(results: Sequence[Result], source: str) -> dict[str, dict[str, Any]
                 **_interval(results, name, source),
                 "unit": about["unit"],
                 "higher_is_better": about["higher_is_better"],
+                "target": None
+                if about["higher_is_better"] is not None
+                else TRUE
+                if _is_true_known(results, name)
+                else "0",
             }
     return spreads
+
+
+def _is_true_known(results: Sequence[Result], name: str) -> bool:
+    return any(result.scores(name, TRUE) for result in results)
 
 
 def _value(result: Result, name: str, source: str) -> float | None:
@@ -171,24 +206,29 @@ def _controls(results: Sequence[Result]) -> dict[str, Any]:
 def _above_control(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     """Metric -> by how much the score beats its control, clip by clip (averaged over seeds first), in standard errors."""
     beats = {}
-    pairs = dict.fromkeys(
-        (source, metric) for r in results for source, metric in r.scored.metrics if source not in (GENERATED, *CEILINGS)
-    )
-    for control, metric in pairs:
+    for control, metric in dict.fromkeys(pair for r in results for pair in r.scored.metrics if _is_control(pair[0])):
+        better = next(
+            (r.report["metrics"][metric]["higher_is_better"] for r in results if metric in r.report["metrics"]), None
+        )
         scores, chances = ([r.scores(metric, source) for r in results] for source in (GENERATED, control))
         clips = sorted(set.intersection(*(set(part) for part in [*scores, *chances])))
         gains = [fmean(s[clip] - c[clip] for s, c in zip(scores, chances, strict=True)) for clip in clips]
-        if len(gains) < 2:
+        if len(gains) < 2 or better is None:
             continue
-        error = stdev(gains) / math.sqrt(len(gains))
+        error, gain = stdev(gains) / math.sqrt(len(gains)), fmean(gains) if better else -fmean(gains)
         beats[metric] = {
             "control": control,
-            "difference": fmean(gains),
+            "difference": gain,
             "std_error": error,
-            "std_errors": fmean(gains) / error if error else None,
+            "std_errors": gain / error if error else None,
             "clips": len(clips),
         }
     return beats
+
+
+def _is_control(source: str) -> bool:
+    """Whether it is a floor of what was generated; not one of true clips, nor a ceiling."""
+    return source != GENERATED and source not in CEILINGS and not source.startswith("real")
 
 
 def _add_differences(arms: Sequence[dict[str, Any]], column: Sequence[Contrast]) -> None:

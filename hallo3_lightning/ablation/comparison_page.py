@@ -16,7 +16,7 @@ CLEAR = 2.0
 UNFAIR = 0.05
 """Arms whose trainable parameters differ by more than this share are not a fair comparison."""
 
-BETTER = {True: "↑", False: "↓", None: "→0"}
+BETTER = {True: "↑", False: "↓"}
 
 MARKS = {"best": "●", "even": "○"}
 
@@ -53,8 +53,8 @@ def metrics(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def heading(name: str, told: Mapping[str, Any]) -> str:
-    """A metric's name and which way is better."""
-    return f"{words(name)} {BETTER[told['higher_is_better']]}"
+    """A metric's name and which way is better: more, less, nearer to zero or to the true clip's."""
+    return f"{words(name)} {BETTER.get(told['higher_is_better'], '→' + str(told['target']))}"
 
 
 def lines(comparison: Mapping[str, Any]) -> Iterator[Line]:
@@ -116,14 +116,14 @@ def caption(comparison: Mapping[str, Any]) -> str:
     """What stands under the table."""
     protocol = comparison["protocol"]
     notes = [*comparison["stamps"], "mean ± deviation over seeds", f"protocol {protocol.get('id')} {protocol['hash']}"]
-    notes += ["↑ higher is better, ↓ lower, →0 nearer to zero"]
+    notes += ["↑ higher is better, ↓ lower, → nearer to zero or to the true clip's"]
     gaps = [
         told["difference"] for arm in comparison["arms"] for told in arm["metrics"].values() if "difference" in told
     ]
     if gaps:
         deciding = ", ".join(map(words, comparison["decide_by"]))
         notes += [
-            "below it the difference to the baseline (*) with its 95 % interval, of distances from zero where →0",
+            "below it the difference to the baseline (*) with its 95 % interval, where → of how far each is from there",
             f"p corrected (Holm) over arms in what decides, {deciding}, and (p) plain elsewhere",
         ]
     if any("mark" in told for arm in comparison["arms"] for told in arm["metrics"].values()):

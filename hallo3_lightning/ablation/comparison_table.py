@@ -72,7 +72,7 @@ def _table(comparison: Mapping[str, Any], chosen: Sequence[str], width: int, fac
 def _stacked(name: str, unit: str = "") -> str:
     """A heading of short lines: the last word with its arrow, the unit below."""
     *first, last = name.split(" ")
-    tail = [" ".join([*first[-1:], last]), *first[:-1]] if last in ("↑", "↓", "→0") else [last, *first]
+    tail = [" ".join([*first[-1:], last]), *first[:-1]] if last[0] in "↑↓→" else [last, *first]
     return "\n".join([*([" ".join(tail[1:])] if tail[1:] else []), tail[0], *([unit] if unit else [])])
 
 

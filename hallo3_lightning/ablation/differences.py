@@ -7,7 +7,7 @@ pairs of arms.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from statistics import fmean
@@ -46,7 +46,7 @@ class Apart(Protocol):
 
 
 class Question(Protocol):
-    """One metric of all arms. `better` is as higher_is_better: with None the nearer to zero is."""
+    """One metric of all arms. `better` is as higher_is_better: with None the nearer to its target is."""
 
     @property
     def metric(self) -> str: ...
@@ -64,11 +64,15 @@ class Question(Protocol):
 
 @dataclass(frozen=True)
 class ClipQuestion:
-    """A metric that scores clips: `arms` are the scores of each of an arm's seeds."""
+    """A metric that scores clips: `arms` are the scores of each of an arm's seeds.
+
+    target: clip -> the score to be near to where neither more nor less is better, as the true clip has it; 0 of others.
+    """
 
     metric: str
     better: bool | None
     arms: Mapping[str, Sequence[Rows]]
+    target: Rows = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> Mapping[str, Sequence[Rows]]:

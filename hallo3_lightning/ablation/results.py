@@ -33,7 +33,25 @@ GOVERNED = {
 """Parts of the protocol of a run's own test, and the setting that each follows."""
 
 ACCELERATIONS = ("model.sampling.", "trainer.precision")
-"""Settings that clips are generated under; a grid that compares them names them in its arms."""
+"""Settings of a run that its own test generates clips under."""
+
+GENERATION = "generation.json"
+"""Beside an evaluation's clips: how they were generated."""
+
+CHOSEN = {
+    "guidance": "model.sampling.guidance",
+    "sampling_steps": "model.sampling.steps",
+    "sampler": "model.sampling.sampler",
+    "precision": "trainer.precision",
+    "given_frames": "model.motion_frames",
+    "frames": "data.eval_frames",
+    "data": "data.shards",
+    "step": "trainer.max_steps",
+}
+"""Parts of an evaluation's generation, and the setting that each follows."""
+
+OF_EACH_RUN = ("run", "seed", "device")
+"""What is recorded of a generation, and may differ."""
 
 
 @dataclass(frozen=True)
@@ -215,23 +233,23 @@ def _protocol(result: Result, chosen: set[str]) -> str:
 
 
 def _generation(result: Result, chosen: set[str]) -> str | None:
-    """What the clips were generated under, as the run's config and the evaluation's record say; None where none does."""
-    settings: dict[str, Any] = {}
-    if result.folder.config_file.is_file():
-        try:
-            settings |= {k: v for k, v in flat(result.folder.config()).items() if k.startswith(ACCELERATIONS)}
-        except (yaml.YAMLError, AttributeError):
-            raise UsageError(
-                f"{result.folder.config_file} is damaged; remove the run's folder to run it again"
-            ) from None
-    if result.place != result.folder.path:
-        settings |= flat(_json(result.place / "generation.json") or {})
-    told = {key: value for key, value in settings.items() if key not in chosen and key not in MADE_ANEW}
-    return "\n".join(f"{key} {json.dumps(value)}" for key, value in sorted(told.items())) if settings else None
+    """What the clips were generated under, a line a setting; None where nothing says it."""
+    if result.place == result.folder.path:
+        told = _of_config(result)
+    else:
+        made = _json(result.place / GENERATION) or {}
+        told = {CHOSEN.get(key, key): value for key, value in made.items() if key not in OF_EACH_RUN}
+    kept = {key: value for key, value in told.items() if key not in chosen}
+    return "\n".join(f"{key} {json.dumps(value)}" for key, value in sorted(kept.items())) if told else None
 
 
-MADE_ANEW = ("run", "folder", "weights", "seconds", "finished", "made", "seed")
-"""What an evaluation records of its clips that differs from run to run by nature."""
+def _of_config(result: Result) -> dict[str, Any]:
+    if not result.folder.config_file.is_file():
+        return {}
+    try:
+        return {key: value for key, value in flat(result.folder.config()).items() if key.startswith(ACCELERATIONS)}
+    except (yaml.YAMLError, AttributeError):
+        raise UsageError(f"{result.folder.config_file} is damaged; remove the run's folder to run it again") from None
 
 
 def _without_common(by_run: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from hallo3_lightning.ablation.differences import POWER, Contrast, Question
 from hallo3_lightning.ablation.numerals import counted, listed, number, p_value, words
 
-BETTER = {True: "above", False: "below", None: "nearer to zero than"}
+BETTER = {True: "above", False: "below", None: "nearer to its target than"}
 
 FEW = 4
 """Degrees of freedom below which it is the seeds that leave a difference open, whatever the clips."""
@@ -51,6 +51,7 @@ def _verdict(question: Question, known: Known, baseline: str | None) -> dict[str
     size = max((contrast.findable for contrast in known.values()), default=math.nan)
     return {
         "metric": question.metric,
+        "found": any(contrast.found for contrast in known.values()),
         "best": best,
         "better_than": below,
         "even": [arm for arm in others if arm not in below],
