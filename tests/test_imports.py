@@ -9,7 +9,7 @@ LAYERS = [
     ["cli"],
     ["verbs"],
     ["describe"],
-    ["training.command_line", "training.equipment", "cost", "sizing"],
+    ["training.command_line", "training.equipment", "cost", "sizing", "ablation.disk", "ablation.launch"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animate", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],

@@ -17,10 +17,11 @@ from rich.table import Table
 
 from hallo3_lightning.ablation.attempts import RETRIES
 from hallo3_lightning.ablation.estimate import time_left
+from hallo3_lightning.ablation.freezing import forked, freeze, refuse_changed
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
-from hallo3_lightning.ablation.planning import plan
+from hallo3_lightning.ablation.planning import arm_configs, plan
 from hallo3_lightning.ablation.queue_local import LocalQueue
 from hallo3_lightning.ablation.queues import Queue
 from hallo3_lightning.ablation.status import Row, counted, duration, page_console, table
@@ -45,23 +46,26 @@ def ablate(
     seeds: Sequence[int] = (),
     fail_fast: bool = False,
     retries: int = RETRIES,
+    fork: str | None = None,
 ) -> int:
     """Bring the grid's runs to their end; 0 if all are finished, 1 if one failed, 128 + signal if told to stop.
 
     Runs that others start from come first. `parallel` at once (default: what the machine has cores or GPUs for);
     `slurm`: settings of its jobs over those of the configs; `only` and `seeds` select arms and seeds; `dry_run` shows
     what would run and, after a `probe`, what it would cost; `fail_fast` ends all runs with the first that fails;
-    `retries`: how often a run that failed may be tried again, in this launch or in later ones.
+    `retries`: how often a run that failed may be tried again, in this launch or in later ones; `fork`: launch the grid
+    as it is now as one of that name, where it no longer means what was launched.
     """
     for name, number, least in (("--parallel", parallel, 1), ("--retries", retries, 0)):
         if number is not None and number < least:
             raise UsageError(f"{name} is {number}; expected {least} or more")
     check_folder("--root", root)
-    page = read(grid)
+    page = read(grid) if fork is None else forked(read(grid), fork, keep=not dry_run)
     console = page_console()
     selected = page.runs([name.removeprefix("arm=") for name in only], seeds)
     with console.status(f"resolving {len(selected)} configs"):
-        jobs = plan(page, selected, root)
+        jobs, configs = plan(page, selected, root), arm_configs(page, root)
+    refuse_changed(page, root, configs)
     opened: Callable[[list[Job]], Queue] = partial(LocalQueue, parallel=parallel, retries=retries)
     if launcher == "slurm":
         from hallo3_lightning.ablation.queue_slurm import SlurmQueue
@@ -75,6 +79,10 @@ def ablate(
             job.look()
         console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
         return rehearse(jobs, queue.parallel, root, probe, opened, console)
+    from hallo3_lightning.ablation.disk import refuse_full_disk  # builds networks, for which a launcher has no use
+
+    refuse_full_disk(jobs, root)
+    freeze(page, root, configs)
     own = {run.name for run in selected}
     write_places(
         page,

@@ -242,6 +242,16 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     An ancestor counts by its own fingerprint and not by its file's name; so do shards that say theirs: other data at the
     same place make another run, and the same data at another place do not. A cache that a grid made counts by its name.
     """
+    results = meaning_of(config)
+    layers = ancestor(config)
+    if layers is not None:
+        results["model.init_from"] = fingerprint(resolve(layers, {}))
+    return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def meaning_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config changes results, with data by what they are and not by where; without what it starts from where
+    that is another run."""
     results = results_of(config)
     results["data.shards"] = data_of(config["data"]["shards"])
     if config["data"].get("mixture"):
@@ -249,11 +259,9 @@ def fingerprint(config: Mapping[str, Any]) -> str:
         results["data.mixture"] = [{**source, "shards": data_of(source["shards"])} for source in sources]
     if config["data"].get("cache"):
         results["data.cache"] = [_cache_of(folder) for folder in config["data"]["cache"]]
-    layers = ancestor(config)
-    if layers is not None:
+    if ancestor(config) is not None:
         results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}
-        results["model.init_from"] = fingerprint(resolve(layers, {}))
-    return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return results
 
 
 def data_of(shards: str) -> str:

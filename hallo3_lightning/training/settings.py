@@ -1,6 +1,7 @@
 """The settings of `hallo3 fit` and its siblings: which there are, and what a command line makes of them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -154,7 +155,8 @@ def resolved(layers: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict
     """
     arguments = [str(layer) if str(layer).startswith("--") else f"--config={layer}" for layer in layers]
     arguments += [as_typed(key, value) for key, value in overrides.items()]
-    contents = tuple(Path(layer).read_bytes() if Path(layer).is_file() else None for layer in layers)
+    files = [Path(layer) for layer in layers if not str(layer).startswith("--")]
+    contents = tuple(file.read_bytes() if file.is_file() else None for file in files)
     return deepcopy(_resolved(tuple(arguments), contents))
 
 
@@ -165,8 +167,10 @@ def with_seed(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def as_typed(key: str, value: Any) -> str:
     """A setting as one types it: --key=value."""
-    text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n")
-    return f"--{key}={text.strip()}"
+    if isinstance(value, str):
+        return f"--{key}={value}"
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False)
+    return f"--{key}={text.strip().removesuffix('...').strip()}"
 
 
 @lru_cache(maxsize=1024)

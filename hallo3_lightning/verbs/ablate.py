@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=(), metavar="SEED", help="just these seeds")
     parser.add_argument("--fail-fast", action="store_true", help="the first failure ends the others")
     parser.add_argument("--retries", type=int, default=2, metavar="K", help="tries after a failure (%(default)s)")
+    parser.add_argument(
+        "--fork",
+        metavar="NAME",
+        help="launch it under another name, where it means something else than what was launched",
+    )
     slurm = parser.add_argument_group("jobs on SLURM")
     for name, (kind, says) in SLURM.items():
         slurm.add_argument(f"--slurm.{name}", type=kind, default=None, metavar=name.upper(), help=says)
