@@ -11,6 +11,7 @@ from hallo3_lightning.ablation.comparison import DRAWS, compared
 from hallo3_lightning.ablation.comparison_files import WRITERS, wanted_formats
 from hallo3_lightning.ablation.comparison_page import sentences
 from hallo3_lightning.ablation.comparison_table import show
+from hallo3_lightning.ablation.freezing import say_edits
 from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.log import add_entry, log_of
 from hallo3_lightning.ablation.numerals import counted
@@ -50,6 +51,7 @@ def compare(
         comparison = compared(ways, results, missing, draws)
         _print(console, comparison)
         _write(console, ways, results, comparison, wanted, root, folder or ways.folder(root))
+    say_edits(console, ways, root)
     _print_missing(console, ways, missing, grid, root)
     if log:
         if not results:
@@ -75,7 +77,7 @@ def _print_missing(console: Console, grid: Grid, missing: Mapping[str, str], fil
         console.print(f"[yellow]missing:[/] {name}: {escape(why)}", soft_wrap=True, highlight=False)
     if missing:
         are = f"{counted(len(grid.runs()), 'run')} {'is' if len(missing) == 1 else 'are'} missing"
-        line = f"{len(missing)} of {are}; {command('ablate', file, root)} goes on with them"
+        line = f"{len(missing)} of {are}; {command('ablate', file, root)} goes on with what is not trained"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 

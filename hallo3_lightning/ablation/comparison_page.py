@@ -78,7 +78,7 @@ def _cell(told: Mapping[str, Any]) -> Cell:
     return Cell(
         score=_spread(told),
         mark=MARKS.get(told.get("mark", ""), ""),
-        coverage="" if coverage is None or coverage == 1 else f"{coverage:.0%} scored",
+        coverage="" if coverage is None or coverage == 1 else f"{100 * coverage:.0f} % scored",
         **({} if gap is None else _gap(gap)),
     )
 

@@ -60,7 +60,7 @@ def _table(comparison: Mapping[str, Any], chosen: Sequence[str], width: int, fac
         table.add_column(escape(_stacked(heading(name, known[name]), known[name]["unit"])), justify="right")
     for name in FACTS if facts else ():
         table.add_column(_stacked(name), justify="right")
-    rows = list(lines(comparison))
+    rows = [line for line in lines(comparison) if line.kind == "arm" or line.cells.keys() & set(chosen)]
     for line, following in zip(rows, [*rows[1:], None], strict=True):
         cells = [_text(line.cells.get(name, Cell())) for name in chosen]
         ends = following is None or (line.kind == "arm") != (following.kind == "arm")

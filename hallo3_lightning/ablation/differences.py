@@ -76,11 +76,11 @@ class ClipQuestion:
 
     @cached_property
     def scores(self) -> Mapping[str, Sequence[Rows]]:
-        """What is compared: where zero is best, distances from it."""
+        """What is compared: scores, or how far they are from their target."""
         if self.better is not None:
             return self.arms
         return {
-            arm: [{clip: abs(score) for clip, score in rows.items()} for rows in runs]
+            arm: [{clip: abs(score - self.target.get(clip, 0.0)) for clip, score in rows.items()} for rows in runs]
             for arm, runs in self.arms.items()
         }
 
@@ -154,7 +154,7 @@ def findable(difference: Apart, comparisons: int, power: float = POWER) -> float
 def _smallest_p(difference: Apart) -> float:
     """That any difference of such clips could have."""
     if isinstance(difference, SetDifference):
-        return 1 / (1 + difference.draws)
+        return max(1 / (1 + difference.draws), 2 / 2**difference.clips)
     assert isinstance(difference, Difference)
     identities = difference.identities
     return 2 / 2**identities if identities <= ALL_SIGNS else 1 / (1 + FLIPS)

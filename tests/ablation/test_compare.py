@@ -150,7 +150,7 @@ def test_missing_runs_are_listed_and_the_grid_is_unfinished(tmp_path, wide, caps
     assert set(page["missing"]) == {"b-seed1", "c-seed0", "c-seed1"}
     text = capsys.readouterr().out
     assert "missing: b-seed1: pending at step 0 of 0" in text
-    assert f"3 of 6 runs are missing; hallo3 ablate {file} --root {root} goes on with them" in text
+    assert f"3 of 6 runs are missing; hallo3 ablate {file} --root {root} goes on with what is not trained" in text
 
 
 def test_nothing_finished_writes_nothing(tmp_path, capsys):
