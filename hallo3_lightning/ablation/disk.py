@@ -11,6 +11,9 @@ from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.cost import network, precision_of
 from hallo3_lightning.errors import UsageError
 
+BUILDING = ("backbone", "inputs", "identity", "audio", "options", "trainable")
+"""Settings of a model that say how large it is."""
+
 BESIDE = 1.1
 """Samples, curves and logs of a run come to a tenth of its checkpoints, and to no less than ..."""
 BESIDE_BYTES = 4 * 2**20
@@ -41,7 +44,7 @@ def _missing(job: Job, sizes: dict[str, int]) -> float:
     if job.folder.status().state == "finished":
         return 0.0
     kept = job.config["run"]["checkpoints_kept"] + 1 if job.config["trainer"]["max_steps"] else 0
-    model = {key: value for key, value in job.config["model"].items() if key not in ("seed", "init_from", "sampling")}
+    model = {key: job.config["model"].get(key) for key in BUILDING}
     kind = json.dumps([model, job.config["trainer"]["precision"]], sort_keys=True, default=str)
     if kept and kind not in sizes:
         sizes[kind] = checkpoint_bytes(job.config)

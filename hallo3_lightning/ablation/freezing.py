@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
+from rich.markup import escape
 
 from hallo3_lightning.ablation import runs
 from hallo3_lightning.ablation.grid import Grid, safe
@@ -76,6 +78,12 @@ def edits(grid: Grid, root: Path) -> list[str]:
     now = {file: _content(Path(file)) for file in frozen["files"]}
     changes = _changes(frozen["files"], now)
     return [f"{change}; the runs are those of before" for change in changes]
+
+
+def say_edits(console: Console, grid: Grid, root: Path) -> None:
+    """Print what config files say otherwise than at the launch, one line each."""
+    for edit in edits(grid, root):
+        console.print(f"[yellow]edited:[/] {escape(edit)}", soft_wrap=True, highlight=False)
 
 
 def forked(grid: Grid, name: str, keep: bool = True) -> Grid:

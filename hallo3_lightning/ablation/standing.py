@@ -18,6 +18,7 @@ from rich.live import Live
 
 from hallo3_lightning.ablation import attempts, squeue
 from hallo3_lightning.ablation.claims import is_claimed
+from hallo3_lightning.ablation.freezing import say_edits
 from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.places import ROOT, ancestors, places
 from hallo3_lightning.ablation.runs import RunFolder, Status
@@ -45,6 +46,7 @@ def status(grid: Path, *, root: Path = ROOT, watch: bool = False) -> int:
                     return 0
                 rows = standing(page, root)
     console.print(_shown(page, rows, console.width))
+    say_edits(console, page, root)
     while watch and not _is_over(rows):
         time.sleep(PAGE_S)
         rows = standing(page, root)
