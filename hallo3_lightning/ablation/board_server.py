@@ -12,7 +12,7 @@ from hallo3_lightning.ablation.places import ROOT, command, places
 from hallo3_lightning.ablation.status import counted
 from hallo3_lightning.errors import UsageError
 
-REFRESH_S = 10.0
+REFRESH_S = 5.0
 """Between two looks at the runs."""
 
 DEFAULT_PORT = 6006
