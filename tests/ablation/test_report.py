@@ -194,6 +194,7 @@ def test_as_many_clips_as_asked_for_and_kept(full, told, asked, got):
     page = Parsed(html(replace(told, stage=stage_of(*full, asked))))
     assert len(page.all("video")) == (5 if got else 0)
     assert sum("data-clip" in button for button in page.all("button")) == got
+    assert ("none were asked for" in page.text) == (asked == 0)
 
 
 def test_curves_under_videos_lie_where_the_mouth_is(told):

@@ -39,7 +39,9 @@ def test_a_finished_run_has_everything(identity):
     clips = load_file(identity.samples / "clips.safetensors")
     assert clips["generated"].shape == clips["truth"].shape == (3, 32, 3, 32, 32)
     assert clips["generated"].dtype == np.uint8
-    for clip in kept_clips.read(identity.samples):
+    videos = kept_clips.read(identity.samples)
+    assert len(videos) == 3
+    for clip in videos:
         assert clip.frames == len(clip.loudness) == 32
         assert {source: (identity.samples / file).stat().st_size > 0 for source, file in clip.files.items()} == {
             "truth": True,

@@ -61,8 +61,8 @@ def table(comparison: Mapping[str, Any], numbers: Mapping[str, int]) -> Table:
     """The table of a comparison, what decides first; numbers: those of the arms, by name."""
     told = metrics(comparison)
     deciding = comparison["decide_by"]
-    columns = tuple(Column(name, heading(name, about), about["unit"], name in deciding) for name, about in told.items())
-    rows = list(_rows(comparison, numbers))
+    columns = tuple(Column(name, _title(name, about), about["unit"], name in deciding) for name, about in told.items())
+    rows = [row for row in _rows(comparison, numbers) if row[-1].keys() & told.keys()]
     scales = {name: _scale([scores[name] for *_, scores in rows if name in scores]) for name in told}
     return Table(
         columns,
@@ -71,6 +71,11 @@ def table(comparison: Mapping[str, Any], numbers: Mapping[str, int]) -> Table:
             for title, kind, arm, note, scores in rows
         ),
     )
+
+
+def _title(name: str, about: Mapping[str, Any]) -> str:
+    """The arrow stays with the last word."""
+    return "\u00a0".join(heading(name, about).rsplit(" ", 1))
 
 
 Numbers = tuple[str, str, int | None, str, Mapping[str, Mapping[str, Any]]]
@@ -105,7 +110,7 @@ def _cell(found: Mapping[str, Any] | None, about: Mapping[str, Any], scale: tupl
     mean, low, high = found["mean"], found.get("low"), found.get("high")
     better = about["higher_is_better"]
     return Cell(
-        text=number(mean) + ("" if found["std"] is None else f" ± {number(found['std'])}"),
+        text=minus(number(mean)) + ("" if found["std"] is None else f" ± {number(found['std'])}"),
         sort=mean if better else -mean if better is False else -abs(mean),
         place=_place(mean, scale),
         seeds=tuple(_place(value, scale) for value in found["values"]),
@@ -134,4 +139,9 @@ def _difference(gap: Mapping[str, Any] | None) -> str:
     interval = f" [{number(gap['low'], signed=True)}, {number(gap['high'], signed=True)}]" if known else ""
     corrected = gap["corrected_p"]
     p = f"(p {p_value(gap['p'])})" if corrected is None else f"p {p_value(corrected)}"
-    return f"{number(gap['mean'], signed=True)}{interval} {p}".replace("-", "−")
+    return minus(f"{number(gap['mean'], signed=True)}{interval} {p}")
+
+
+def minus(text: str) -> str:
+    """With the sign as it is printed, which is as wide as a plus."""
+    return text.replace("-", "−")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hallo3_lightning.ablation.numerals import number
+from hallo3_lightning.ablation.report.scores_table import minus
 from hallo3_lightning.ablation.results import Result
 from hallo3_lightning.evaluation.rows_file import GENERATED
 from hallo3_lightning.geometry import seconds
@@ -81,8 +82,9 @@ def stage(
     kept = {arm: found for arm in arms if (found := _first(arm, results)) is not None}
     absent = [arm for arm in arms if arm not in kept]
     missing = [f"no run of {arm} has kept videos of its clips; `hallo3 test` of a run makes them" for arm in absent]
-    shared = _shared(list(kept.values()))[:most]
-    if kept and not shared:
+    whole = _shared(list(kept.values()))
+    shared = whole[:most]
+    if kept and not whole:
         missing.append("the runs have kept videos of different clips: there is none to show side by side")
     if not shared:
         return Stage((), (), tuple(missing))
@@ -149,7 +151,7 @@ def _view(kept: _Kept, name: str, source: str, metrics: Sequence[str]) -> View:
         video=f"data:video/mp4;base64,{b64encode(kept.data(name, source)).decode()}",
         mouth=_points(clip.mouth.get(source, ()), highest),
         true_mouth=_points(clip.mouth.get(TRUTH, ()), highest),
-        scores=tuple((metric, number(value)) for metric, value in scores),
+        scores=tuple((metric, minus(number(value))) for metric, value in scores),
     )
 
 
