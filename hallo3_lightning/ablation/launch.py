@@ -19,6 +19,7 @@ from hallo3_lightning.ablation.attempts import RETRIES
 from hallo3_lightning.ablation.estimate import time_left
 from hallo3_lightning.ablation.freezing import forked, freeze, refuse_changed
 from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.inputs import absent, refuse_absent
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
 from hallo3_lightning.ablation.planning import arm_configs, plan
@@ -59,8 +60,12 @@ def ablate(
     for name, number, least in (("--parallel", parallel, 1), ("--retries", retries, 0)):
         if number is not None and number < least:
             raise UsageError(f"{name} is {number}; expected {least} or more")
+    if slurm and launcher != "slurm":
+        raise UsageError(
+            f"--slurm.{next(iter(slurm))} is for jobs on SLURM; give --launcher slurm too, or leave it out"
+        )
     check_folder("--root", root)
-    page = read(grid) if fork is None else forked(read(grid), fork, keep=not dry_run)
+    page = read(grid) if fork is None else forked(read(grid), fork, keep=False)
     console = page_console()
     selected = page.runs([name.removeprefix("arm=") for name in only], seeds)
     with console.status(f"resolving {len(selected)} configs"):
@@ -78,10 +83,15 @@ def ablate(
         for job in jobs:
             job.look()
         console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
+        for place, key in absent(jobs).items():
+            console.print(f"[yellow]not here:[/] {escape(place)} ({key})", soft_wrap=True, highlight=False)
         return rehearse(jobs, queue.parallel, root, probe, opened, console)
     from hallo3_lightning.ablation.disk import refuse_full_disk  # builds networks, for which a launcher has no use
 
+    refuse_absent(jobs, str(page.path))
     refuse_full_disk(jobs, root)
+    if fork is not None:
+        forked(read(grid), fork)
     freeze(page, root, configs)
     own = {run.name for run in selected}
     write_places(

@@ -62,7 +62,7 @@ def rehearse(
     queue: where probes are carried out.
     """
     for name, count in Counter(job.needs.name for job in jobs if job.needs is not None).items():
-        console.print(f"shared: {name}, made once for {count} runs", highlight=False)
+        console.print(f"shared: {name}, made once for {count} run{'s' if count > 1 else ''}", highlight=False)
     kinds = _kinds(jobs)
     if not probe or not kinds:
         return 0
@@ -70,8 +70,11 @@ def rehearse(
         with console.status(f"training {STEPS} steps of each of {len(kinds)} kinds of runs"):
             probes = _probes(kinds, folder)
             _carry_out(queue(probes), probes)
-        costs = [None if probe.stage == "failed" else _cost(probe) for probe in probes]
-    console.print(_table(kinds, costs, probes))
+        costs = [None if tried.stage == "failed" else _cost(tried) for tried in probes]
+    console.print(_table(kinds, costs))
+    for tried in probes:
+        if tried.stage == "failed":
+            console.print(f"[red]failed:[/] the probe of {tried.name}: {escape(tried.error)}", soft_wrap=True)
     known = {job.name: cost for kind, cost in zip(kinds, costs, strict=True) if cost for job in kind}
     return max(_say_total(jobs, known, parallel, root, console), int(None in costs))
 
@@ -140,13 +143,13 @@ def _cost(probe: Job) -> Cost:
     )
 
 
-def _table(kinds: Sequence[Sequence[Job]], costs: Sequence[Cost | None], probes: Sequence[Job]) -> Table:
+def _table(kinds: Sequence[Sequence[Job]], costs: Sequence[Cost | None]) -> Table:
     page = Table(box=SIMPLE_HEAD, padding=(0, 1))
     for heading in ("runs like", "runs", "s/step", "memory", "disk each", "time each"):
         page.add_column(heading, justify="left" if heading == "runs like" else "right", overflow="fold")
-    for kind, cost, probe in zip(kinds, costs, probes, strict=True):
+    for kind, cost in zip(kinds, costs, strict=True):
         if cost is None:
-            page.add_row(kind[0].name, str(len(kind)), f"[red]its probe failed: {escape(probe.error)}[/]")
+            page.add_row(kind[0].name, str(len(kind)), "[red]failed[/]")
             continue
         took = duration(max(cost.seconds(job) for job in kind))
         page.add_row(kind[0].name, str(len(kind)), f"{cost.step_s:.3g}", _bytes(cost.memory), _bytes(cost.disk), took)

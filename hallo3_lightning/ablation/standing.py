@@ -27,6 +27,8 @@ from hallo3_lightning.ablation.status import NEVER, Row, counted, page_console, 
 REFRESH_S = 2.0
 PAGE_S = 60.0
 """Between two tables where output is no terminal."""
+AROUND = 7
+"""Lines beside the rows: question, headings, edges, counts."""
 OVER = ("finished", "failed")
 
 
@@ -41,16 +43,17 @@ def status(grid: Path, *, root: Path = ROOT, watch: bool = False) -> int:
     if watch and console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=False) as live, _keys():
             while True:
-                live.update(_shown(page, rows, console.width, "q ends watching, and nothing else"), refresh=True)
+                seen = _fitting(rows, console.height)
+                live.update(_shown(page, seen, rows, console.width, "q ends watching, and nothing else"), refresh=True)
                 if _is_over(rows) or _pressed_q(REFRESH_S):
                     return 0
                 rows = standing(page, root)
-    console.print(_shown(page, rows, console.width))
+    console.print(_shown(page, rows, rows, console.width))
     say_edits(console, page, root)
     while watch and not _is_over(rows):
         time.sleep(PAGE_S)
         rows = standing(page, root)
-        console.print(_shown(page, rows, console.width))
+        console.print(_shown(page, rows, rows, console.width))
     return 0
 
 
@@ -87,9 +90,16 @@ def _on_slurm(name: str, now: Status, task: squeue.Task) -> Row:
     return Row(name, replace(now, state="running"), "" if now.state == "running" else "starting", str(task))
 
 
-def _shown(grid: Grid, rows: Sequence[Row], width: int, hint: str = "") -> Group:
+def _fitting(rows: Sequence[Row], height: int) -> Sequence[Row]:
+    """The rows, without those of finished runs where a screen of that height has no room for all."""
+    if len(rows) + AROUND <= height:
+        return rows
+    return [row for row in rows if row.status.state != "finished"]
+
+
+def _shown(grid: Grid, seen: Sequence[Row], rows: Sequence[Row], width: int, hint: str = "") -> Group:
     said = counted(row.status for row in rows)
-    return Group(table(rows, grid.question, width=width), f"{said}; {hint}" if hint else said)
+    return Group(table(seen, grid.question, width=width), f"{said}; {hint}" if hint else said)
 
 
 def _is_over(rows: Sequence[Row]) -> bool:
