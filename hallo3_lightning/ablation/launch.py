@@ -57,13 +57,7 @@ def ablate(
     `retries`: how often a run that failed may be tried again, in this launch or in later ones; `fork`: launch the grid
     as it is now as one of that name, where it no longer means what was launched.
     """
-    for name, number, least in (("--parallel", parallel, 1), ("--retries", retries, 0)):
-        if number is not None and number < least:
-            raise UsageError(f"{name} is {number}; expected {least} or more")
-    if slurm and launcher != "slurm":
-        raise UsageError(
-            f"--slurm.{next(iter(slurm))} is for jobs on SLURM; give --launcher slurm too, or leave it out"
-        )
+    _check(parallel, retries, launcher, slurm or {})
     check_folder("--root", root)
     page = read(grid) if fork is None else forked(read(grid), fork, keep=False)
     console = page_console()
@@ -101,6 +95,16 @@ def ablate(
         [job.folder.path for job in jobs if job.name not in own],
     )
     return Launcher(jobs, queue, page.question, console, fail_fast).run()
+
+
+def _check(parallel: int | None, retries: int, launcher: str, slurm: Mapping[str, Any]) -> None:
+    for name, number, least in (("--parallel", parallel, 1), ("--retries", retries, 0)):
+        if number is not None and number < least:
+            raise UsageError(f"{name} is {number}; expected {least} or more")
+    if slurm and launcher != "slurm":
+        raise UsageError(
+            f"--slurm.{next(iter(slurm))} is for jobs on SLURM; give --launcher slurm too, or leave it out"
+        )
 
 
 class Launcher:
