@@ -138,7 +138,6 @@
   });
   lead.addEventListener("loadedmetadata", () => show(lead.currentTime));
   for (const video of videos) {
-    video.controls = false; // they are for those who let no script run
     video.addEventListener("error", () => {
       byId("trouble").hidden = false;
       byId("trouble").textContent = "This browser cannot play these videos (H.264 in mp4).";
