@@ -95,7 +95,6 @@ def latex(comparison: Mapping[str, Any]) -> str:
     label = re.sub(r"[^A-Za-z0-9]+", "-", comparison["grid"])
     return "\n".join(
         [
-            *(f"% {' '.join(stamp.split())}" for stamp in comparison["stamps"]),
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{in_latex(comparison['question'] or comparison['grid'])} {in_latex(_sentence_case(comparison))}}}",
