@@ -1,5 +1,6 @@
 """compare: one table of a grid's results, what it says in words, and its files."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def compare(
     if log:
         if not results:
             raise UsageError(f"no run of {grid} is finished: there is nothing to log")
-        _log(console, grid, comparison, command("compare", grid, root))
+        typed = shlex.join(["--protocol", protocol]) if protocol else ""
+        _log(console, grid, comparison, f"{command('compare', grid, root)} {typed}".strip())
     return int(bool(missing))
 
 

@@ -24,7 +24,7 @@ from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.log import add_entry
 from hallo3_lightning.ablation.results import collect
 
-CLAIMED = {"a": {"psnr": {"value": 31.5, "source": "a paper & its table_2"}}}
+CLAIMED = {"a": {"psnr": {"value": 31.5, "source": "a paper & its | table_2"}}}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_number_of_the_table_is_a_row_of_the_csv(page):
     assert found["arm", "b", "mouth_correlation"]["difference"] == ""
     assert found["arm", "a", "psnr"]["corrected_p"] == ""
     assert found["claimed", "a", "psnr"]["mean"] == "31.5"
-    assert found["claimed", "a", "psnr"]["source"] == "a paper & its table_2"
+    assert found["claimed", "a", "psnr"]["source"] == "a paper & its | table_2"
 
 
 def test_latex_has_a_row_a_line_and_no_sign_that_it_would_read(page):
@@ -60,7 +60,7 @@ def test_latex_has_a_row_a_line_and_no_sign_that_it_would_read(page):
     assert len(rows) == 1 + 3 + 2 + 2 + 1  # headings, arms, two with differences, control and ceiling, claim
     assert {row.count(" & ") for row in rows} == {6}
     assert r"\caption{Is 50 \% of C\_1 $|$ \{better\} than \#2?" in text
-    assert r"claimed by a paper \& its table\_2: a" in body
+    assert r"claimed by a paper \& its $|$ table\_2: a" in body
     assert r"\textbf{0.550 $\pm$0.071}" in body
     assert re.search(r"(?<!\\)[%#_&]", body.replace(" & ", "")) is None
     bare = re.sub(r"\\[{}]", "", text)
@@ -88,7 +88,7 @@ def test_markdown_has_one_table_whose_rows_are_whole(page):
     assert len(rows) == 2 + 3 + 2 + 1
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert "<br>+0.250 [" in rows[2]
-    assert "claimed by a paper & its table_2: a" in rows[-1]
+    assert r"claimed by a paper & its \| table_2: a" in rows[-1]
     assert [line.kind for line in lines(page)] == ["arm"] * 3 + ["control", "ceiling", "claimed"]
 
 

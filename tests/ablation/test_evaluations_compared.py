@@ -135,7 +135,9 @@ def test_a_stamp_in_any_run_stands_on_every_output(seen, tmp_path, capsys):
     with (tmp_path / "out" / "comparison.csv").open() as table:
         assert all(NOT_A_SCORE in row["stamp"] for row in csv.DictReader(table))
     assert NOT_A_SCORE in capsys.readouterr().out.splitlines()[0]
-    assert NOT_A_SCORE in (file.parents[1] / "LOG.md").read_text()
+    logged = (file.parents[1] / "LOG.md").read_text()
+    assert NOT_A_SCORE in logged
+    assert f"--protocol {protocol}`" in logged
 
 
 def test_a_grid_names_its_protocol(seen, tmp_path):
