@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.behaviour.studio import Studio
 from tests.behaviour.three_by_three import MEMORY, ThreeByThree
 from tests.slurm.waiting import until
 
 
+@pytest.mark.timeout(600)
 def test_a_crash_and_two_killed_launchers_leave_one_failed_run_that_the_next_launch_runs(
     studio: Studio, tmp_path: Path
 ):
