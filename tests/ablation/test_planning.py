@@ -65,6 +65,7 @@ def test_settings_reach_ancestors_when_asked_for_and_who_leaves_them_shares_thei
     jobs = jobs_of(grid, tmp_path)
     first, four, more = (jobs[f"{name}-seed3"] for name in arms)
     assert first.needs.folder.path.name == "identity-seed0-82cac8fb", "that of the demo"
+    assert first.config["model"]["init_from"] == "experiments/tiny/identity.yaml", "written as in the base"
     assert four.needs is more.needs
     assert four.needs.config["model"]["motion_frames"] == 4
     assert first.needs.config["model"]["motion_frames"] == 2
