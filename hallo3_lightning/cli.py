@@ -61,7 +61,7 @@ def _parser(known: Mapping[str, ModuleType]) -> argparse.ArgumentParser:
     parser = _Parser(prog="hallo3", description="Ablations of audio-driven portrait animation with Hallo3.")
     choices = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in known.items():
-        choice = choices.add_parser(name, help=module.HELP, description=module.HELP)
+        choice = choices.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         if hasattr(module, "add_arguments"):
             module.add_arguments(choice)
     return parser

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hallo3_lightning.ablation.grid import is_grid
+from hallo3_lightning.ablation.page import is_grid
 from hallo3_lightning.cost import Operations, figures_of
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.sizing import RECOMPUTED, Machine, Plan, plans
-from hallo3_lightning.training.command_line import ConfigOnly
+from hallo3_lightning.training.settings import settings_of
 
 MACHINE = {
     "peak_tflops": "of one GPU, dense bfloat16 (989.4: H100 SXM)",
@@ -59,7 +59,7 @@ def describe(arguments: Sequence[str]) -> int:
 def _resolved(settings: Sequence[str]) -> Mapping[str, Any]:
     _refuse_grids(settings)
     try:
-        return ConfigOnly(["fit", *settings]).settings
+        return settings_of(settings)
     except UsageError as error:
         if "is not set" not in str(error) or "--config" not in settings:
             raise

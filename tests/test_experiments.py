@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hallo3_lightning.ablation import grid
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.planning import arm_configs, plan
 from hallo3_lightning.ablation.runs import ancestor, fingerprint, resolve
+from hallo3_lightning.cost import network
+from hallo3_lightning.evaluation.protocol import Protocol
 from hallo3_lightning.evaluation.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
-GRIDS = sorted(EXPERIMENTS.glob("grids/*.yaml"))
+GRIDS = sorted(EXPERIMENTS.glob("grids/**/*.yaml"))
 PROTOCOLS = sorted(EXPERIMENTS.glob("protocols/*.yaml"))
 CONFIGS = sorted(set(EXPERIMENTS.rglob("*.yaml")) - set(GRIDS) - set(PROTOCOLS))
 
@@ -47,14 +50,48 @@ def _within(part, whole) -> bool:
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=name)
-def test_every_run_of_a_grid_is_taken_and_is_a_run_of_its_own(path):
-    page = grid.read(path)
-    assert page.question
-    runs = page.runs()
-    found = [fingerprint(resolve(page.base, run.overrides)) for run in (runs[0], runs[-1])]
-    by_arm = [fingerprint(resolve(page.base, arm.settings)) for arm in page.arms]
-    assert len(set(by_arm)) == len(page.arms)
-    assert len(runs) == 1 or found[0] != found[1]
+def test_a_grid_says_what_it_is_for_and_all_its_runs_are_taken(path, tmp_path):
+    page = read(path)
+    assert page.question.endswith("?")
+    assert page.why
+    assert page.baseline
+    assert page.decide_by
+    jobs = plan(page, page.runs(), tmp_path)
+    assert len({job.folder.path for job in jobs}) == len(jobs)
+    assert [job.name for job in jobs][-len(page.runs()) :] == [run.name for run in page.runs()]
+    if page.protocol:
+        assert set(page.decide_by) <= set(read_recipe(page.protocol).metrics)
+    else:
+        assert set(page.decide_by) <= set(Protocol.metrics)
+
+
+def test_every_grid_is_there_at_both_sizes():
+    tiny = {path.stem for path in GRIDS if path.parent.name == "grids"} - {"demo", "demo_long"}
+    assert {path.stem for path in GRIDS if path.parent.name == "full"} == tiny
+    bases = {path: {layer.parent.name for layer in read(path).base} for path in GRIDS}
+    assert all(bases[path] == ({"full"} if path.parent.name == "full" else {"tiny"}) for path in GRIDS)
+
+
+def test_the_networks_of_full_size_can_be_built_and_train_what_they_are_told_to():
+    models = {}
+    for path in GRIDS:
+        if path.parent.name == "full":
+            for config in arm_configs(read(path), Path("runs")).values():
+                model = config["model"]
+                models[str([model["identity"], model.get("audio"), model["options"], model["trainable"]])] = model
+    trained = {}
+    for model in models.values():
+        moving = [p.numel() for p in network(model).parameters() if p.requires_grad]
+        trained[model["identity"], model.get("audio"), str(model["options"])] = sum(moving)
+    assert len(models) >= 8
+    assert all(trained.values())
+
+
+def test_the_arms_of_the_audio_grid_train_equally_many_parameters():
+    for path in (EXPERIMENTS / "grids/audio.yaml", EXPERIMENTS / "grids/full/audio.yaml"):
+        models = [config["model"] for config in arm_configs(read(path), Path("runs")).values()]
+        counts = [sum(p.numel() for p in network(model).parameters() if p.requires_grad) for model in models]
+        assert max(counts) <= 1.02 * min(counts)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name)

@@ -9,7 +9,7 @@ LAYERS = [
     ["cli"],
     ["verbs"],
     ["describe", "run_evaluation", "animation.budget", "animation.making", "animation.trained"],
-    ["training.command_line", "training.equipment", "cost", "sizing"],
+    ["training.command_line", "training.equipment", "cost", "sizing", "ablation.disk", "ablation.launch"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animation", "evaluation", "datamodules.synthetic", "weights"],
     ["denoiser", "datamodules"],

@@ -1,7 +1,7 @@
 """How long a grid will still take, from the measured speeds of its runs and nothing else."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -33,15 +33,20 @@ def time_left(jobs: Sequence[Job], parallel: int) -> TimeLeft:
     if all(_step_s(job) is None for job in jobs):
         return TimeLeft(0.0 if all(job.done for job in jobs) else None)
     overhead = _mean(_overhead_s(job) for job in jobs)
+    left = [job for job in jobs if not job.done and not _cannot_run(job)]
+    seconds = played(left, parallel, lambda job: _remaining_s(job, jobs, overhead or 0.0))
+    return TimeLeft(seconds, at_least=overhead is None and bool(left))
+
+
+def played(jobs: Sequence[Job], parallel: int, seconds_of: Callable[[Job], float]) -> float:
+    """Seconds until the last job ends when so many go side by side, each after the one that it starts from."""
     ends: dict[str, float] = {}
     slots = [0.0] * parallel
-    for job in sorted(jobs, key=lambda job: job.stage == "waiting"):
-        if job.done or _cannot_run(job):
-            continue
+    for job in sorted(jobs, key=lambda job: not job.running):
         slot = min(range(parallel), key=slots.__getitem__)
         begin = max(slots[slot], ends.get(job.needs.name, 0.0) if job.needs else 0.0)
-        slots[slot] = ends[job.name] = begin + _remaining_s(job, jobs, overhead or 0.0)
-    return TimeLeft(max(slots), at_least=overhead is None and bool(ends))
+        slots[slot] = ends[job.name] = begin + seconds_of(job)
+    return max(slots)
 
 
 def _remaining_s(job: Job, jobs: Sequence[Job], overhead: float) -> float:

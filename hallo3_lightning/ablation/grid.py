@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hallo3_lightning.ablation import page as pages
+from hallo3_lightning.ablation.page import SEED, home, name_of
 from hallo3_lightning.errors import UsageError, unknown
-
-KEYS = ("question", "base", "axes", "arms", "overrides", "seeds", "baseline")
-SEED = "seed_everything"
-LARGEST_SEED = 2**32 - 1
-"""Of numpy's generator, which is seeded along with the others."""
+from hallo3_lightning.find import names
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,22 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What somebody else says that an arm scores; shown beside our numbers, and mixed into none."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Grid:
-    """A parsed and checked grid file."""
+    """A parsed and checked grid file.
+
+    why: the text under the question. ancestors: config keys that arms change for the runs that they start from, too;
+    None where the page says nothing of it. cache: whether what frozen encoders give is computed once for all runs.
+    protocol: of experiments/protocols; None for the runs' own test. decide_by: the metrics that decide. strata:
+    conditions that the report parts scores by. claimed: arm -> metric -> claim.
+    """
 
     path: Path
     question: str
@@ -52,10 +63,17 @@ class Grid:
     seeds: tuple[int, ...]
     baseline: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    ancestors: tuple[str, ...] | None = None
+    cache: bool = False
+    protocol: str | None = None
+    decide_by: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
+    claimed: Mapping[str, Mapping[str, Claim]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return name_of(self.path)
 
     @property
     def axes(self) -> list[str]:
@@ -84,115 +102,30 @@ class Grid:
 
 def read(path: Path) -> Grid:
     """The grid in a file. Raises UsageError for anything that it cannot mean."""
-    page = _page(path)
-    axes, overrides = _mapping(path, page, "axes"), _mapping(path, page, "overrides")
-    arms = _arms(path, axes, _mapping(path, page, "arms"))
-    return Grid(
-        path=path,
-        question=str(page.get("question") or ""),
-        base=_base(path, page),
-        arms=arms,
-        seeds=_seeds(path, page),
-        baseline=_baseline(path, page.get("baseline"), arms),
-        overrides=overrides,
-    )
-
-
-def is_grid(path: Path) -> bool:
-    """Whether a file says which arms there are, and so is no config of one run."""
-    try:
-        page = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(page, dict) and bool({"axes", "arms"} & page.keys())
-
-
-class _Strict(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML readers silently keep the last."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, _ in reversed(node.value):
-            if isinstance(key, yaml.ScalarNode) and keys[key.tag, key.value] > 1:
-                raise yaml.MarkedYAMLError(None, None, f"key '{key.value}' is given twice", key.start_mark)
-        return node
-
-
-def _page(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        near = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise unknown("grid file", str(path), near)
-    try:
-        page = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(page, dict):
-        raise UsageError(f"{path} is empty or a list; a grid is a mapping with the keys {', '.join(KEYS)}")
-    for key in page:
-        if key not in KEYS:
-            raise unknown("key", str(key), KEYS, str(path))
-    return page
-
-
-def _mapping(path: Path, page: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = page.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: '{key}' is {value!r}; expected a mapping")
-    if key != "arms":
-        _refuse_odd_settings(path, f"'{key}'", value)
-    return value
-
-
-def _refuse_odd_settings(path: Path, where: str, settings: Mapping[Any, Any]) -> None:
-    """Keys are dotted config keys other than the seed; values are what JSON gives back as it was."""
-    for key, value in settings.items():
-        if not isinstance(key, str) or not key:
-            raise UsageError(f"{path}: key {key!r} in {where} is no config key; expected one such as model.audio")
-        if key == SEED:
-            raise UsageError(f"{path}: {where} sets {SEED}; give the grid's 'seeds' instead")
-        if not _plain(value):
-            raise UsageError(
-                f"{path}: '{key}' in {where} has {value!r}; expected text, numbers, true, false, null, or lists and "
-                "mappings of them; quote a date"
-            )
-
-
-def _plain(value: Any) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except (TypeError, ValueError):
-        return False
-
-
-def _base(path: Path, page: Mapping[str, Any]) -> tuple[Path, ...]:
-    """Config layers, given relative to the folder above grids/."""
-    layers = page.get("base") or []
-    layers = [layers] if isinstance(layers, str) else layers
-    if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
-        raise UsageError(f"{path}: 'base' is {layers!r}; expected config files, for example [tiny/audio.yaml]")
-    if not layers:
+    page = pages.read_page(path)
+    if not page.get("base"):
         raise UsageError(
             f"{path} has no 'base'; name the config that all arms share, for example base: [tiny/audio.yaml]"
         )
-    home = path.parent.parent if path.parent.name == "grids" else path.parent
-    for layer in layers:
-        if not (home / layer).is_file():
-            there = (str(found.relative_to(home)) for found in home.glob("*/*.yaml") if found.parent.name != "grids")
-            raise unknown("base config", str(layer), there, f"{path}, looked for in {home}")
-    return tuple(home / layer for layer in layers)
-
-
-def _seeds(path: Path, page: Mapping[str, Any]) -> tuple[int, ...]:
-    seeds = page.get("seeds", [0])
-    numbers = isinstance(seeds, list) and all(type(s) is int and 0 <= s <= LARGEST_SEED for s in seeds)
-    if not numbers or not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"{path}: 'seeds' is {seeds!r}; expected a list of different whole numbers from 0 on")
-    return tuple(seeds)
+    axes = pages.settings(path, "'axes'", pages.mapping(path, page, "axes"))
+    plain = _arms(path, axes, pages.mapping(path, page, "arms"))
+    arms = _changed(path, axes, plain, pages.mapping(path, page, "arm_overrides"))
+    return Grid(
+        path=path,
+        question=pages.text(path, page, "question"),
+        why=pages.text(path, page, "why"),
+        base=page["base"],
+        arms=arms,
+        seeds=pages.seeds(path, page),
+        baseline=_baseline(path, page.get("baseline"), plain),
+        overrides=pages.settings(path, "'overrides'", pages.mapping(path, page, "overrides")),
+        ancestors=pages.words(path, page, "ancestors") if "ancestors" in page else None,
+        cache=_cache(path, page.get("cache", False)),
+        protocol=_protocol(path, page),
+        decide_by=_metrics(path, page),
+        strata=pages.words(path, page, "strata"),
+        claimed=_claimed(path, arms, pages.mapping(path, page, "claimed")),
+    )
 
 
 def _baseline(path: Path, given: Any, arms: Sequence[Arm]) -> str | None:
@@ -205,7 +138,56 @@ def _baseline(path: Path, given: Any, arms: Sequence[Arm]) -> str | None:
     raise unknown("arm", str(given), (arm.name for arm in arms), f"{path}, key 'baseline'")
 
 
+def _cache(path: Path, given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise UsageError(f"{path}: 'cache' is {given!r}; expected true or false")
+    return given
+
+
+def _protocol(path: Path, page: Mapping[str, Any]) -> str | None:
+    name = pages.text(path, page, "protocol") or None
+    known = sorted(file.stem for file in (home(path) / "protocols").glob("*.yaml"))
+    if name is not None and name not in known:
+        raise unknown("protocol", name, known, f"{path}; leave it out for the runs' own test")
+    return name
+
+
+def _metrics(path: Path, page: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of `decide_by`; a published one may say its variant (sync_c/joonson)."""
+    given = pages.words(path, page, "decide_by")
+    known = names("evaluation.metrics") + names("evaluation.published")
+    for metric in given:
+        if metric.partition("/")[0] not in known:
+            raise unknown("metric", metric, dict.fromkeys(known), f"{path}, key 'decide_by'")
+    return given
+
+
+def _claimed(path: Path, arms: Sequence[Arm], given: Mapping[str, Any]) -> dict[str, dict[str, Claim]]:
+    there = [arm.name for arm in arms]
+    for arm in given:
+        if arm not in there:
+            raise unknown("arm", str(arm), there, f"{path}, key 'claimed'")
+    return {
+        arm: {
+            str(metric): _claim(path, f"{arm}, {metric}", claim)
+            for metric, claim in pages.mapping(path, given, arm).items()
+        }
+        for arm in given
+    }
+
+
+def _claim(path: Path, whose: str, given: Any) -> Claim:
+    whole = isinstance(given, dict) and given.keys() == {"value", "source"} and isinstance(given["source"], str)
+    if not whole or type(given["value"]) not in (int, float) or not math.isfinite(given["value"]):
+        raise UsageError(
+            f"{path}: 'claimed' of {whose} is {given!r}; expected a number and who says it: "
+            "{value: 7.5, source: paper and table}"
+        )
+    return Claim(float(given["value"]), given["source"])
+
+
 def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> tuple[Arm, ...]:
+    """The product of the axes, then the arms picked by hand."""
     if not axes and not extra:
         raise UsageError(f"{path} has neither 'axes' nor 'arms': there is nothing to compare")
     for key, values in axes.items():
@@ -214,13 +196,28 @@ def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> tupl
     for name, settings in extra.items():
         if not isinstance(settings, dict) or not settings or name != safe(str(name)):
             raise UsageError(f"{path}: arm '{name}' is {settings!r}; expected a plain name and a mapping key -> value")
-        _refuse_odd_settings(path, f"arm '{name}'", settings)
+        pages.settings(path, f"arm '{name}'", settings)
     product = itertools.product(*axes.values()) if axes else []
     arms = [_arm(axes, dict(zip(axes, values, strict=True))) for values in product]
     arms += [Arm(str(name), settings) for name, settings in extra.items()]
     _refuse_twins(path, "name", [arm.name for arm in arms])
     _refuse_twins(path, "settings", [json.dumps(arm.settings, sort_keys=True) for arm in arms])
     return tuple(arms)
+
+
+def _changed(path: Path, axes: Mapping[str, Any], arms: Sequence[Arm], overrides: Mapping[str, Any]) -> tuple[Arm, ...]:
+    """The arms with what `arm_overrides` sets in each on top of its place on the axes."""
+    there = [arm.name for arm in arms]
+    for name, given in overrides.items():
+        if name not in there:
+            raise unknown("arm", str(name), there, f"{path}, key 'arm_overrides'")
+        on_axis = next((key for key in pages.settings(path, f"'arm_overrides' of {name}", given) if key in axes), None)
+        if on_axis is not None:
+            raise UsageError(
+                f"{path}: 'arm_overrides' of {name} sets {on_axis}, which is an axis; give the grid an arm of its own "
+                "under 'arms' instead"
+            )
+    return tuple(Arm(arm.name, {**arm.settings, **overrides.get(arm.name, {})}) for arm in arms)
 
 
 def _refuse_twins(path: Path, what: str, values: Iterable[str]) -> None:

@@ -1,25 +1,21 @@
-"""A run as a process: started once, whoever launches it, and taken over when its launcher is gone."""
+"""A run on its way: what is known of it, whoever runs it and wherever."""
 
-import fcntl
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from hallo3_lightning.ablation.runs import RunFolder, Status
 
-Stage = Literal["waiting", "ours", "theirs", "finished", "failed"]
+Stage = Literal["waiting", "queued", "ours", "theirs", "finished", "failed"]
+"""queued: in the queue of SLURM. ours, theirs: running, begun by this launcher or by somebody else."""
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+RUNNING = ("ours", "theirs")
 
 
 @dataclass
 class Job:
-    """One run on its way: waiting, our process, somebody else's process, finished or failed."""
+    """One run on its way."""
 
     name: str
     folder: RunFolder
@@ -28,7 +24,8 @@ class Job:
     """The run that this one starts from."""
     stage: Stage = "waiting"
     error: str = ""
-    process: "subprocess.Popen[bytes] | None" = None
+    note: str = ""
+    """What else there is to say of it, such as the number of its job on SLURM."""
     status: Status = field(default_factory=lambda: Status("pending"))
     started_s: float = 0.0
     """time.monotonic() at our start."""
@@ -46,103 +43,36 @@ class Job:
         return self.stage in ("finished", "failed")
 
     @property
+    def running(self) -> bool:
+        return self.stage in RUNNING
+
+    @property
     def ready(self) -> bool:
         return self.stage == "waiting" and (self.needs is None or self.needs.stage == "finished")
 
-    def start(self, threads: int) -> None:
-        """Start the run in a process of its own, or find out that it is finished or that another process has it."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        with (self.folder.path / ".launch").open("a") as claim:
-            if not _locked(claim):
-                self.stage = "theirs"
-                return
-            self.status = self.folder.status()
-            if self.status.state == "running" or self._has_finished():
-                self.stage = "theirs" if self.status.state == "running" else "finished"
-                return
-            RunFolder.create(self.folder.path, self.config)
-            self.process = _spawn(self.folder, claim, threads)
-        self.stage, self.started_s, self.started_at = "ours", time.monotonic(), time.time()
-
-    def _has_finished(self) -> bool:
-        """Trained to the end, and tested where that is asked for: without its scores a run has to test again."""
-        evaluate = self.config.get("run", {}).get("evaluate", False)
-        return self.status.state == "finished" and ((self.folder.path / "metrics.json").is_file() or not evaluate)
-
-    def refresh(self) -> None:
-        """Look at the run's files and at its process, and move on to the next stage where it is time."""
-        if self.stage == "theirs":
-            self._refresh_theirs()
-        elif self.stage == "ours":
-            self._refresh_ours()
-
-    def stop(self, how: signal.Signals) -> None:
-        """Send our process, with all that it started, a signal."""
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, how)
-
-    def _refresh_ours(self) -> None:
-        assert self.process is not None
-        code = self.process.poll()
+    def look(self) -> None:
+        """Read its status, and note how far it has come."""
         self.status = self.folder.status()
-        self._note_progress()
-        if code is None:
-            return
-        if self.status.state == "finished":
-            self.stage, self.took_s = "finished", time.monotonic() - self.started_s
-        elif self.status.state == "running":
-            self.stage = "theirs"
-        else:
-            fresh = self.status.updated >= self.started_at
-            self.stage = "failed"
-            self.error = (self.status.error if fresh else "") or _last_words(self.folder.log, code)
-
-    def _note_progress(self) -> None:
         step = self.status.step
         if self.status.state == "running" and step and (self.last_step is None or step > self.last_step[1]):
             self.last_step = (time.monotonic(), step)
             self.first_step = self.first_step or self.last_step
 
-    def _refresh_theirs(self) -> None:
-        with (self.folder.path / ".launch").open("a") as claim:
-            free = _locked(claim)
-            self.status = self.folder.status()
-        self._note_progress()
-        if self.status.state == "finished":
-            self.stage = "finished"
-        elif free and self.status.state != "running":
-            self.stage = "waiting"  # its process ended without a result: ours now
+    def has_finished(self) -> bool:
+        """Trained to the end, and tested where that is asked for: without its scores a run has to test again."""
+        evaluate = self.config.get("run", {}).get("evaluate", False)
+        return self.status.state == "finished" and ((self.folder.path / "metrics.json").is_file() or not evaluate)
 
+    def begins(self) -> None:
+        """It is ours from now on."""
+        self.stage, self.started_s, self.started_at = "ours", time.monotonic(), time.time()
 
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def finishes(self) -> None:
+        """It is finished; how long it took is known if it was ours."""
+        if self.stage == "ours":
+            self.took_s = time.monotonic() - self.started_s
+        self.stage = "finished"
 
-
-def _spawn(folder: RunFolder, claim: IO[str], threads: int) -> "subprocess.Popen[bytes]":
-    """The run's process, in a session of its own so that it outlives us.
-
-    It inherits the claim's open file and with it the lock, from this moment until it ends: between its start and the
-    moment that it takes the lock of the run itself, another launcher must not start it again.
-    """
-    with folder.log.open("ab") as log:
-        return subprocess.Popen(
-            folder.command(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **dict.fromkeys(THREADS, str(threads)), "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-            pass_fds=(claim.fileno(),),
-        )
-
-
-def _last_words(log: Path, code: int) -> str:
-    """What the process said last, else how it ended."""
-    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    return last if last and code > 0 else end
+    def fails(self, error: str) -> None:
+        """There is nothing more to be done for it in this launch."""
+        self.stage, self.error = "failed", error

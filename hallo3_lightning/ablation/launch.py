@@ -1,33 +1,35 @@
 """Run what is not finished of a grid, each run in a process of its own; may be killed and called again at any moment."""
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from hallo3_lightning.ablation import runs
+from hallo3_lightning.ablation.attempts import RETRIES
 from hallo3_lightning.ablation.estimate import time_left
-from hallo3_lightning.ablation.grid import Grid, Run, read
+from hallo3_lightning.ablation.freezing import forked, freeze, refuse_changed
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.inputs import absent, refuse_absent
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
+from hallo3_lightning.ablation.planning import arm_configs, plan
+from hallo3_lightning.ablation.queue_local import LocalQueue
+from hallo3_lightning.ablation.queues import Queue
 from hallo3_lightning.ablation.status import Row, counted, duration, page_console, table
 from hallo3_lightning.errors import UsageError
 
-POLL_S = 0.5
 LINE_S = 30.0
 """Where output is no terminal: at most one line a run in this time, changes of state apart."""
-GRACE_S = 30.0
-"""Time that a run has to save itself when the launcher is told to stop."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -38,25 +40,53 @@ def ablate(
     root: Path = ROOT,
     parallel: int | None = None,
     dry_run: bool = False,
+    probe: bool = True,
+    launcher: Literal["local", "slurm"] = "local",
+    slurm: Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    fail_fast: bool = False,
+    retries: int = RETRIES,
+    fork: str | None = None,
 ) -> int:
     """Bring the grid's runs to their end; 0 if all are finished, 1 if one failed, 128 + signal if told to stop.
 
-    Runs that others start from come first. `parallel` at once (default: one a core); `only` and `seeds` select arms
-    and seeds; `dry_run` shows what would run.
+    Runs that others start from come first. `parallel` at once (default: what the machine has cores or GPUs for);
+    `slurm`: settings of its jobs over those of the configs; `only` and `seeds` select arms and seeds; `dry_run` shows
+    what would run and, after a `probe`, what it would cost; `fail_fast` ends all runs with the first that fails;
+    `retries`: how often a run that failed may be tried again, in this launch or in later ones; `fork`: launch the grid
+    as it is now as one of that name, where it no longer means what was launched.
     """
-    if parallel is not None and parallel < 1:
-        raise UsageError(f"parallel is {parallel}; expected 1 or more")
+    _check(parallel, retries, launcher, slurm or {})
     check_folder("--root", root)
-    page = read(grid)
+    page = read(grid) if fork is None else forked(read(grid), fork, keep=False)
     console = page_console()
-    selected = page.runs(only, seeds)
+    selected = page.runs([name.removeprefix("arm=") for name in only], seeds)
     with console.status(f"resolving {len(selected)} configs"):
-        jobs = plan(page, selected, root)
+        jobs, configs = plan(page, selected, root), arm_configs(page, root)
+    refuse_changed(page, root, configs)
+    opened: Callable[[list[Job]], Queue] = partial(LocalQueue, parallel=parallel, retries=retries)
+    if launcher == "slurm":
+        from hallo3_lightning.ablation.queue_slurm import SlurmQueue
+
+        opened = partial(SlurmQueue, page.folder(root), settings=slurm or {}, parallel=parallel, retries=retries)
+    queue: Queue = opened(jobs)
     if dry_run:
+        from hallo3_lightning.ablation.rehearsal import rehearse  # reads data, for which a launcher has no use
+
+        for job in jobs:
+            job.look()
         console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
-        return 0
+        for place, key in absent(jobs).items():
+            console.print(f"[yellow]not here:[/] {escape(place)} ({key})", soft_wrap=True, highlight=False)
+        return rehearse(jobs, queue.parallel, root, probe, opened, console)
+    from hallo3_lightning.ablation.disk import refuse_full_disk  # builds networks, for which a launcher has no use
+
+    refuse_absent(jobs, str(page.path))
+    refuse_full_disk(jobs, root)
+    if fork is not None:
+        forked(read(grid), fork)
+    freeze(page, root, configs)
     own = {run.name for run in selected}
     write_places(
         page,
@@ -64,56 +94,26 @@ def ablate(
         {job.name: job.folder.path for job in jobs if job.name in own},
         [job.folder.path for job in jobs if job.name not in own],
     )
-    return Launcher(jobs, parallel or _cores(), page.question, console).run()
+    return Launcher(jobs, queue, page.question, console, fail_fast).run()
 
 
-def plan(grid: Grid, selected: Sequence[Run], root: Path) -> list[Job]:
-    """A job for each selected run, after a job for each run that it starts from."""
-    jobs: dict[Path, Job] = {}
-    ordered = []
-    for run in selected:
-        placing = {
-            "run.root": str(grid.folder(root)),
-            "run.name": run.arm.name,
-            "run.ancestors": str(root),
-            "run.evaluate": True,
-        }
-        config = runs.resolve(grid.base, {**run.overrides, **placing})
-        _check_ancestor(grid, config)
-        folder = runs.named(config, root=grid.folder(root), name=run.arm.name)
-        ordered.append(Job(run.name, folder, config, needs=_ancestor(config, root, jobs)))
-    return [*jobs.values(), *ordered]
-
-
-def _check_ancestor(grid: Grid, config: Mapping[str, Any]) -> None:
-    """Configs name what they start from as seen from the project's folder: said here, where somebody is elsewhere."""
-    lost = next((file for file in runs.ancestor(config) or [] if not Path(file).is_file()), None)
-    if lost is None:
-        return
-    homes = [folder for folder in grid.path.resolve().parents if (folder / lost).is_file()]
-    do = f"run this from {homes[0]}" if homes else "run this from the folder above experiments/, or mend its name"
-    raise UsageError(f"{grid.path} starts from {lost}, which is not in {Path.cwd()}; {do}")
-
-
-def _ancestor(config: Mapping[str, Any], root: Path, jobs: dict[Path, Job]) -> Job | None:
-    """The job for the run that a config starts from, made once for all that share it."""
-    files = runs.ancestor(config)
-    if files is None:
-        return None
-    above = runs.resolve(files, {"run.root": str(root), "run.ancestors": str(root)})
-    folder = runs.named(above, root=root)
-    if folder.path not in jobs:
-        needs = _ancestor(above, root, jobs)
-        jobs[folder.path] = Job(folder.path.name, folder, above, needs)
-    return jobs[folder.path]
+def _check(parallel: int | None, retries: int, launcher: str, slurm: Mapping[str, Any]) -> None:
+    for name, number, least in (("--parallel", parallel, 1), ("--retries", retries, 0)):
+        if number is not None and number < least:
+            raise UsageError(f"{name} is {number}; expected {least} or more")
+    if slurm and launcher != "slurm":
+        raise UsageError(
+            f"--slurm.{next(iter(slurm))} is for jobs on SLURM; give --launcher slurm too, or leave it out"
+        )
 
 
 class Launcher:
-    """Keeps `parallel` jobs going until all are done or a signal comes."""
+    """Keeps a queue of jobs going until all are done or a signal comes."""
 
-    def __init__(self, jobs: Sequence[Job], parallel: int, title: str, console: Console) -> None:
-        self.jobs, self.parallel, self.title, self.console = jobs, parallel, title, console
-        self.threads = max(_cores() // parallel, 1)
+    def __init__(
+        self, jobs: Sequence[Job], queue: Queue, title: str, console: Console, fail_fast: bool = False
+    ) -> None:
+        self.jobs, self.queue, self.title, self.console, self.fail_fast = jobs, queue, title, console, fail_fast
         self.told_to_stop: int | None = None
         self.wake = threading.Event()
         self.said: dict[str, tuple[float, str]] = {}
@@ -121,58 +121,53 @@ class Launcher:
     def run(self) -> int:
         """Start, watch, report; the exit status."""
         begin = time.monotonic()
+        for job in self.jobs:
+            job.look()
         with self._signals(), self._live() as live:
             while not all(job.done for job in self.jobs) and self.told_to_stop is None:
                 self._advance()
                 self._show(live)
-                self.wake.wait(POLL_S)
+                if self._is_over():
+                    self.console.print(f"--fail-fast: {self.queue.cancel(self.jobs)}")
+                    break
+                self.wake.wait(self.queue.poll_s)
             if self.told_to_stop is not None:
-                self._stop()
+                self.console.print(self.queue.stop(self.jobs))
             self._show(live)
-        failed = [job for job in self.jobs if job.stage == "failed"]
         self.console.print(f"{counted(job.status for job in self.jobs)}, after {duration(time.monotonic() - begin)}")
+        failed = [job for job in self.jobs if job.stage == "failed"]
         for job in failed:
             self.console.print(f"[red]failed:[/] {job.name}: {escape(job.error)}", soft_wrap=True)
         return 128 + self.told_to_stop if self.told_to_stop is not None else int(bool(failed))
 
     def _advance(self) -> None:
         """One look at every job; a failure is shown at once, and what needed that job fails with it."""
+        before = {job.name for job in self.jobs if job.stage == "failed"}
+        self.queue.look(self.jobs)
+        self._fail_those_behind()
+        if not self._is_over():
+            self.queue.start(self.jobs)
+        self._fail_those_behind()
         for job in self.jobs:
-            before = job.stage
-            job.refresh()
-            if job.stage == "waiting" and job.needs is not None and job.needs.stage == "failed":
-                job.stage, job.error = "failed", f"{job.needs.name}, which it starts from, failed"
-            if job.ready and self._busy() < self.parallel:
-                job.start(self.threads)
-            if job.stage == "failed" and before != "failed":
-                self.console.print(
-                    f"[red]{job.name} failed:[/] {escape(job.error)}; see {job.folder.log}", soft_wrap=True
-                )
+            if job.stage == "failed" and job.name not in before:
+                see = f"; see {job.folder.log}" if job.folder.log.is_file() else ""
+                self.console.print(f"[red]{job.name} failed:[/] {escape(job.error)}{see}", soft_wrap=True)
 
-    def _busy(self) -> int:
-        return sum(job.stage in ("ours", "theirs") for job in self.jobs)
+    def _is_over(self) -> bool:
+        """Whether one has failed, and none is to go on without it."""
+        return self.fail_fast and any(job.stage == "failed" for job in self.jobs)
 
-    def _stop(self) -> None:
-        """End our processes, gently first; a second signal ends them at once."""
-        ours = [job for job in self.jobs if job.stage == "ours"]
-        self.console.print(f"stopping {len(ours)} runs; call again to go on")
-        first, deadline = self.told_to_stop, time.monotonic() + GRACE_S
-        for job in ours:
-            job.stop(signal.SIGTERM)
-        self.told_to_stop = None
-        while any(job.process and job.process.poll() is None for job in ours):
-            if time.monotonic() > deadline or self.told_to_stop is not None:
-                for job in ours:
-                    job.stop(signal.SIGKILL)
-            time.sleep(0.05)
-        for job in ours:
-            job.status = job.folder.status()
-        self.told_to_stop = first
+    def _fail_those_behind(self) -> None:
+        for job in self.jobs:
+            waits = job.stage in ("waiting", "queued")
+            if waits and job.needs is not None and job.needs.stage == "failed":
+                job.fails(f"{job.needs.name}, which it starts from, failed")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         def note(number: int, frame: FrameType | None) -> None:
-            self.told_to_stop = number
+            self.queue.hurry = self.told_to_stop is not None
+            self.told_to_stop = self.told_to_stop or number
             self.wake.set()
 
         before = {number: signal.signal(number, note) for number in STOPPING}
@@ -200,26 +195,27 @@ class Launcher:
 
     def _line(self, job: Job) -> str:
         now = job.status
-        parts = [f"{job.name}: {_state(job)}"]
-        if _state(job) == "starting":  # the numbers are those of an earlier start
-            return f"{parts[0]}; {time_left(self.jobs, self.parallel)}"
+        parts = [f"{job.name}: {_state(job)}", *([job.note] if job.note and not job.done else [])]
+        left = time_left(self.jobs, self.queue.parallel)
+        if _state(job) in ("starting", "queued"):  # the numbers are those of an earlier start
+            return ", ".join(parts) + f"; {left}"
         parts += [f"step {now.step}/{now.max_steps}"] if now.step else []
         parts += [f"{now.samples_per_s:.1f} samples/s"] if now.samples_per_s is not None else []
         parts += [f"loss {now.loss:.4f}"] if now.loss is not None else []
-        return ", ".join(parts) + f"; {time_left(self.jobs, self.parallel)}"
+        return ", ".join(parts) + f"; {left}"
 
     def _table(self) -> Table:
-        caption = f"{counted(job.status for job in self.jobs)}; {time_left(self.jobs, self.parallel)}"
+        caption = f"{counted(job.status for job in self.jobs)}; {time_left(self.jobs, self.queue.parallel)}"
         return table([_row(job) for job in self.jobs], self.title, caption, self.console.width)
 
 
 def _row(job: Job, waiting: str = "") -> Row:
-    status = job.status if job.stage != "waiting" else job.folder.status()
-    note = {"waiting": waiting, "theirs": "run by another launcher", "failed": job.error}.get(job.stage, "")
+    note = {"waiting": waiting, "theirs": "run by another launcher", "failed": job.error}.get(job.stage, job.note)
     note = "testing" if _tests(job) else note
-    if job.stage == "waiting" and job.needs is not None and not job.needs.done:
+    if job.stage == "waiting" and job.needs is not None and not job.needs.has_finished():
         note = f"{waiting} after {job.needs.name}".strip()
-    return Row(job.name, status, "" if status.state == "finished" else note)
+    where = job.folder.where() if job.status.state == "running" else ""
+    return Row(job.name, job.status, "" if job.status.state == "finished" else note, where)
 
 
 def _state(job: Job) -> str:
@@ -230,7 +226,9 @@ def _state(job: Job) -> str:
         return "finished"
     if job.stage == "ours" and (job.status.state != "running" or not _has_spoken(job)):
         return "starting"
-    return {"waiting": "waiting", "failed": "failed", "finished": "finished"}.get(job.stage, "running")
+    if job.stage == "waiting" and job.status.state == "stopped":
+        return "stopped"
+    return "running" if job.running else job.stage
 
 
 def _tests(job: Job) -> bool:
@@ -240,13 +238,9 @@ def _tests(job: Job) -> bool:
     """
     now = job.status
     trained = 0 < now.max_steps <= now.step and now.state != "finished"
-    return trained and job.stage in ("ours", "theirs") and (_has_spoken(job) or job.folder.is_locked())
+    return trained and job.running and (_has_spoken(job) or job.folder.is_locked())
 
 
 def _has_spoken(job: Job) -> bool:
     """Whether its status is of this start and not of an earlier one."""
     return job.status.updated >= job.started_at
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -30,7 +30,8 @@ def draw(grid: Grid, results: "Sequence[Result]", path: Path) -> list[Path]:
     """Write the picture as PNG, unless no run has kept its clips; the files of clips that could not be read."""
     strips, unreadable = _strips(results)
     if strips:
-        _figure(grid, strips).savefig(path, dpi=120)
+        stamps = dict.fromkeys(result.stamp for result in results if result.stamp)
+        _figure(" ".join([*stamps, grid.question or grid.name]), strips).savefig(path, dpi=120)
     return unreadable
 
 
@@ -47,7 +48,7 @@ def _strips(results: "Sequence[Result]") -> tuple[Strips, list[Path]]:
     return strips, unreadable
 
 
-def _figure(grid: Grid, strips: Strips) -> Any:
+def _figure(title: str, strips: Strips) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,7 +69,7 @@ def _figure(grid: Grid, strips: Strips) -> Any:
         _curves(axes[-1, column], first["truth"][column], {arm: t["generated"][column] for arm, t in strips.items()})
     axes[-1, 0].set_ylabel("mouth opening\n% of the frame", fontsize=7)
     axes[-1, -1].legend(fontsize=6, loc="upper right", framealpha=0.6)
-    figure.suptitle(grid.question or grid.name, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hallo3_lightning.ablation.caching import CacheFolder
 from hallo3_lightning.ablation.grid import Grid, Run
-from hallo3_lightning.ablation.runs import RunFolder, write_atomically
+from hallo3_lightning.ablation.runs import NAMED_CACHE, RunFolder, write_atomically
 from hallo3_lightning.errors import UsageError
 
 ROOT = Path("runs")
@@ -57,8 +58,9 @@ def places(grid: Grid, root: Path) -> list[Place]:
 
 
 def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
-    """Runs that runs of the grid start from."""
-    return [RunFolder(root / path) for path in _written(grid, root).get("ancestors", [])]
+    """Runs that runs of the grid start from, and caches that they read."""
+    folders = [root / path for path in _written(grid, root).get("ancestors", [])]
+    return [CacheFolder(path) if NAMED_CACHE.fullmatch(path.name) else RunFolder(path) for path in folders]
 
 
 def command(verb: str, grid: Path, root: Path) -> str:

@@ -1,41 +1,95 @@
-"""What a grid's finished runs say: means and spreads over seeds, and by how much each arm beats its control."""
+"""What a grid's finished runs say: their own test, or their evaluation under a protocol, read from their folders."""
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-from hallo3_lightning.ablation.grid import Arm, Grid
-from hallo3_lightning.ablation.places import Place, places
-from hallo3_lightning.ablation.runs import RunFolder
-from hallo3_lightning.errors import UsageError
+import yaml
 
-CEILING = "reconstruction"
-"""The control that is a ceiling: what the autoencoder alone leaves of the truth."""
+from hallo3_lightning.ablation.grid import Grid
+from hallo3_lightning.ablation.page import home
+from hallo3_lightning.ablation.places import Place, places
+from hallo3_lightning.ablation.runs import RunFolder, flat
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation import rows_file
+from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored
+
+CEILINGS = ("reconstruction", "real")
+"""Sources of clips that are a ceiling: what the autoencoder alone leaves of the truth, and the truth."""
+
+EVALUATIONS = "evaluation"
+"""In a run's folder: evaluations under protocols, each in a folder with the protocol's id."""
+
+GOVERNED = {
+    "guidance": "model.sampling.guidance",
+    "sampler_steps": "model.sampling.steps",
+    "sampler": "model.sampling.sampler",
+    "frames": "data.eval_frames",
+    "clips": "data.test_clips",
+}
+"""Parts of the protocol of a run's own test, and the setting that each follows."""
+
+ACCELERATIONS = ("model.sampling.", "trainer.precision")
+"""Settings of a run that its own test generates clips under."""
+
+GENERATION = "generation.json"
+"""Beside an evaluation's clips: how they were generated."""
+
+CHOSEN = {
+    "guidance": "model.sampling.guidance",
+    "sampling_steps": "model.sampling.steps",
+    "sampler": "model.sampling.sampler",
+    "precision": "trainer.precision",
+    "given_frames": "model.motion_frames",
+    "frames": "data.eval_frames",
+    "data": "data.shards",
+    "step": "trainer.max_steps",
+}
+"""Parts of an evaluation's generation, and the setting that each follows."""
+
+OF_EACH_RUN = ("run", "seed", "device")
+"""What is recorded of a generation, and may differ."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run, read from its folder."""
+    """A finished run and its scores. `place` is the folder that holds metrics.json: the run's or an evaluation's."""
 
     arm: str
     seed: int
     folder: RunFolder
+    place: Path
     report: Mapping[str, Any]
     facts: Mapping[str, Any]
+    scored: Scored
 
     @property
     def name(self) -> str:
         return f"{self.arm}-seed{self.seed}"
 
+    @property
+    def stamp(self) -> str | None:
+        """What makes these numbers no scores, if anything does."""
+        return self.report.get("stamp")
 
-def collect(grid: Grid, root: Path) -> tuple[list[Result], dict[str, str]]:
-    """The finished runs, and why each of the others is missing."""
+    def scores(self, metric: str, source: str = GENERATED) -> Mapping[str, float]:
+        """Clip -> score; empty where nothing of that source was scored."""
+        found = self.scored.metrics.get((source, metric))
+        return {} if found is None else found.scores
+
+
+def collect(grid: Grid, root: Path, protocol: str | None = None) -> tuple[list[Result], dict[str, str]]:
+    """The finished runs, and why each of the others is missing.
+
+    protocol: a name or file as of `hallo3 evaluate`; default the grid's, and where it names none the runs' own test.
+    """
+    chosen = protocol or _of_grid(grid)
     results, missing = [], {}
     for place in places(grid, root):
-        found = _result(place)
+        found = _result(place, chosen)
         if isinstance(found, Result):
             results.append(found)
         else:
@@ -43,7 +97,12 @@ def collect(grid: Grid, root: Path) -> tuple[list[Result], dict[str, str]]:
     return results, missing
 
 
-def _result(place: Place) -> Result | str:
+def _of_grid(grid: Grid) -> str | None:
+    """The file of the protocol that the grid names."""
+    return str(home(grid.path) / "protocols" / f"{grid.protocol}.yaml") if grid.protocol else None
+
+
+def _result(place: Place, protocol: str | None) -> Result | str:
     """The run's result, or why there is none."""
     folder = place.folder
     if folder is None:
@@ -51,128 +110,150 @@ def _result(place: Place) -> Result | str:
     status = folder.status()
     if status.state != "finished":
         return f"{status.state} at step {status.step} of {status.max_steps} {status.error}".strip()
-    report, facts = _read(folder.metrics), _read(folder.facts)
-    if report is None or not _well_formed(report):
-        return f"finished, but {folder.path / 'metrics.json'} is gone or damaged; remove it and the run is tested again"
+    facts = _json(folder.path / "facts.json")
     if facts is None or "steps" not in facts:
         return f"finished, but {folder.path / 'facts.json'} is gone or damaged; remove the run's folder to run it again"
-    return Result(place.run.arm.name, place.run.seed, folder, report, facts)
+    scores = _own_test(folder) if protocol is None else _evaluation(folder, protocol)
+    if isinstance(scores, str):
+        return scores
+    where, report, scored = scores
+    return Result(place.run.arm.name, place.run.seed, folder, where, report, facts, scored)
 
 
-def _read(contents: Callable[[], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+Scores = tuple[Path, Mapping[str, Any], Scored]
+"""Folder, contents of metrics.json, rows."""
+
+
+def _own_test(folder: RunFolder) -> Scores | str:
+    file = folder.path / "metrics.json"
+    report = _json(file)
+    if report is None or not _own_is_whole(report):
+        return f"finished, but {file} is gone or damaged; remove it and the run is tested again"
+    return folder.path, report, _of_report(report)
+
+
+def _evaluation(folder: RunFolder, protocol: str) -> Scores | str:
+    from hallo3_lightning.evaluation.recipe import read_recipe
+
+    recipe = read_recipe(protocol)
+    where = folder.path / EVALUATIONS / recipe.id
+    again = f"`hallo3 evaluate {folder.path} --protocol {protocol}`"
+    if not (where / "metrics.json").is_file():
+        return f"not evaluated under {recipe.id}; {again} does it"
+    report = _json(where / "metrics.json")
+    if report is None or not _evaluation_is_whole(report):
+        return f"{where / 'metrics.json'} is damaged; remove it, and {again} writes it again"
+    if report["protocol"]["hash"] != recipe.hash:
+        then = f"{report['protocol']['hash']}, and it is now {recipe.name}"
+        return f"evaluated under {recipe.id} as it was: {then}; move {where} aside, and {again} does it anew"
+    return where, report, rows_file.read(where)
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    """A file's mapping; None where it is gone or holds none."""
     try:
-        page = contents()
-    except ValueError:
+        page = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
     return page if isinstance(page, dict) else None
 
 
-def _well_formed(report: Mapping[str, Any]) -> bool:
-    """Whether it has what a comparison reads, and no number that is none."""
+def _own_is_whole(report: Mapping[str, Any]) -> bool:
+    """Whether the report of a run's test has what a comparison reads, and no number that is none."""
     try:
-        summaries = [report["metrics"], *report["controls"].values()]
-        numbers = [summary["value"] for metrics in summaries for summary in metrics.values()]
+        summaries = [*report["metrics"].values(), *(m for part in report["controls"].values() for m in part.values())]
+        numbers = [summary["value"] for summary in summaries]
         numbers += [value for rows in report["rows"].values() for row in rows.values() for value in row.values()]
-        keys = {"value", "n", "unit", "higher_is_better"}
-        whole = all(keys <= summary.keys() for metrics in summaries for summary in metrics.values())
-        return whole and "hash" in report["protocol"] and all(map(math.isfinite, numbers))
+        numbers += [count for counts in report["missing"].values() for count in counts.values()]
+        return _described(summaries) and "hash" in report["protocol"] and all(map(math.isfinite, numbers))
     except (AttributeError, KeyError, TypeError):
         return False
 
 
-def check_comparable(results: Sequence[Result]) -> None:
-    """Raise a UsageError where runs were scored by other protocols or trained for other numbers of steps."""
-    protocols = {
-        result.name: f"{result.report['protocol'].get('id')} {result.report['protocol']['hash']}" for result in results
-    }
-    steps = {result.name: str(result.facts.get("steps")) for result in results}
-    for what, by_run in (("protocols", protocols), ("numbers of steps", steps)):
+def _evaluation_is_whole(report: Mapping[str, Any]) -> bool:
+    try:
+        summaries = [*report["metrics"].values()]
+        numbers = [summary["value"] for summary in summaries if summary["value"] is not None]
+        return (
+            _described(summaries) and {"hash", "id"} <= report["protocol"].keys() and all(map(math.isfinite, numbers))
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def _described(summaries: Iterable[Mapping[str, Any]]) -> bool:
+    return all({"value", "n", "unit", "higher_is_better"} <= summary.keys() for summary in summaries)
+
+
+def _of_report(report: Mapping[str, Any]) -> Scored:
+    """The rows of a run's test."""
+    found = Scored()
+    for source, by_metric in report["rows"].items():
+        about = report["metrics"] if source == GENERATED else report["controls"].get(source, {})
+        for name, scores in by_metric.items():
+            told = about.get(name, {"unit": "", "higher_is_better": None})
+            count = report["missing"].get(source, {}).get(name, 0)
+            unscored = {f"unscored {i}": rows_file.UNSCORED for i in range(count)}
+            found.metrics[source, name] = Metric(
+                name, source, told["unit"], told["higher_is_better"], dict(scores), unscored
+            )
+    return found
+
+
+def check_comparable(grid: Grid, results: Sequence[Result]) -> None:
+    """Raise a UsageError where runs differ in what a table must have in common, and say which.
+
+    That is the protocol, the number of steps trained, the step that was evaluated, and the sampler's settings and
+    accelerations that clips were generated under. What the grid's arms set is what it compares, and may differ.
+    """
+    chosen = set(grid.axes)
+    for what, by_run in (
+        ("protocols", {r.name: _protocol(r, chosen) for r in results}),
+        ("numbers of steps", {r.name: str(r.facts["steps"]) for r in results if "trainer.max_steps" not in chosen}),
+        ("samplers or accelerations", {r.name: made for r in results if (made := _generation(r, chosen)) is not None}),
+    ):
         if len(set(by_run.values())) > 1:
+            values = _without_common(by_run)
             groups = "; ".join(
-                f"{value}: {', '.join(name for name in by_run if by_run[name] == value)}"
-                for value in dict.fromkeys(by_run.values())
+                f"{value}: {', '.join(name for name in values if values[name] == value)}"
+                for value in dict.fromkeys(values.values())
             )
             raise UsageError(
                 f"these runs have different {what} and cannot stand in one table: {groups}; run the odd ones again"
             )
 
 
-def compared(grid: Grid, results: Sequence[Result], missing: Mapping[str, str]) -> dict[str, Any]:
-    """The contents of comparison.json."""
-    arms = [_arm(grid, arm, [r for r in results if r.arm == arm.name]) for arm in grid.arms]
-    return {
-        "grid": grid.name,
-        "question": grid.question,
-        "baseline": grid.baseline,
-        "arms": [arm for arm in arms if arm["seeds"]],
-        "controls": _controls(results),
-        "protocol": results[0].report["protocol"],
-        "missing": dict(missing),
-    }
+def _protocol(result: Result, chosen: set[str]) -> str:
+    """Id and hash; id and all else that it says, where the arms choose some of it."""
+    told = result.report["protocol"]
+    governed = {field for field, key in GOVERNED.items() if key in chosen and field in told}
+    if not governed:
+        return f"{told.get('id')} {told['hash']}"
+    return ", ".join(f"{key} {value}" for key, value in told.items() if key not in {*governed, "hash"})
 
 
-def _arm(grid: Grid, arm: Arm, results: Sequence[Result]) -> dict[str, Any]:
-    facts = {
-        key: _mean(r.facts.get(key) for r in results)
-        for key in ("trainable_parameters", "total_parameters", "steps", "seconds")
-    }
-    return {
-        "name": arm.name,
-        "settings": {**grid.overrides, **arm.settings},
-        "seeds": [r.seed for r in results],
-        "metrics": _spreads([r.report["metrics"] for r in results]),
-        "controls": _controls(results),
-        "above_control": _above_control(results),
-        "above_control_by_seed": {str(r.seed): _above_control([r]) for r in results},
-        "clips": max((m["n"] for r in results for m in r.report["metrics"].values()), default=0),
-        **{key: value if key == "seconds" or value is None else round(value) for key, value in facts.items()},
-    }
+def _generation(result: Result, chosen: set[str]) -> str | None:
+    """What the clips were generated under, a line a setting; None where nothing says it."""
+    if result.place == result.folder.path:
+        told = _of_config(result)
+    else:
+        made = _json(result.place / GENERATION) or {}
+        told = {CHOSEN.get(key, key): value for key, value in made.items() if key not in OF_EACH_RUN}
+    kept = {key: value for key, value in told.items() if key not in chosen}
+    return "\n".join(f"{key} {json.dumps(value)}" for key, value in sorted(kept.items())) if told else None
 
 
-def _spreads(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Metric -> mean and spread over seeds of what each run reports; the spread of one seed is null."""
-    spreads = {}
-    for name in dict.fromkeys(name for report in reports for name in report):
-        summaries = [report[name] for report in reports if name in report]
-        values = [summary["value"] for summary in summaries]
-        spreads[name] = {
-            "mean": fmean(values),
-            "std": stdev(values) if len(values) > 1 else None,
-            "n": len(values),
-            "values": values,
-            "unit": summaries[0]["unit"],
-            "higher_is_better": summaries[0]["higher_is_better"],
-        }
-    return spreads
+def _of_config(result: Result) -> dict[str, Any]:
+    if not result.folder.config_file.is_file():
+        return {}
+    try:
+        return {key: value for key, value in flat(result.folder.config()).items() if key.startswith(ACCELERATIONS)}
+    except (yaml.YAMLError, AttributeError):
+        raise UsageError(f"{result.folder.config_file} is damaged; remove the run's folder to run it again") from None
 
 
-def _controls(results: Sequence[Result]) -> dict[str, Any]:
-    names = dict.fromkeys(name for r in results for name in r.report["controls"])
-    return {name: _spreads([r.report["controls"].get(name, {}) for r in results]) for name in names}
-
-
-def _above_control(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
-    """Metric -> by how much the score beats its control, clip by clip (averaged over seeds first), in standard errors."""
-    beats = {}
-    rows = [r.report["rows"] for r in results]
-    pairs = dict.fromkeys((c, m) for row in rows for c in row if c not in ("generated", CEILING) for m in row[c])
-    for control, metric in pairs:
-        scores, chances = ([row[source][metric] for row in rows] for source in ("generated", control))
-        clips = sorted(set.intersection(*(set(part) for part in [*scores, *chances])))
-        gains = [fmean(s[clip] - c[clip] for s, c in zip(scores, chances, strict=True)) for clip in clips]
-        if len(gains) < 2:
-            continue
-        error = stdev(gains) / math.sqrt(len(gains))
-        beats[metric] = {
-            "control": control,
-            "difference": fmean(gains),
-            "std_error": error,
-            "std_errors": fmean(gains) / error if error else None,
-            "clips": len(clips),
-        }
-    return beats
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return fmean(known) if known else None
+def _without_common(by_run: Mapping[str, str]) -> dict[str, str]:
+    """Many settings a run, less the lines that all have: what is left tells them apart."""
+    lines = {name: text.splitlines() for name, text in by_run.items()}
+    common = set.intersection(*(set(told) for told in lines.values()))
+    return {name: ", ".join(line for line in told if line not in common) or "none" for name, told in lines.items()}

@@ -4,9 +4,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +36,9 @@ PARALLEL_KEYS = ("gather", "reduce", "meta")
 
 LOCK_PATIENCE_S = 1.0
 """How long a starting run waits for its lock: somebody who only looks at it holds it for an instant."""
+
+NAMED_CACHE = re.compile("cache-[0-9a-f]{8}")
+"""Folders of computed signals that a grid makes."""
 
 DATA_KEYS_ASIDE = ("batch_size", "num_workers", "eval_batch_size", "leading_frames", "strict", "max_bad_fraction")
 """Data options that do not change the results of a run that ends."""
@@ -138,14 +143,22 @@ class RunFolder:
         Raises UsageError when another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        with (self.path / ".lock").open("a") as file:
             if not _locks(file, LOCK_PATIENCE_S):
                 raise UsageError(f"{self.path} is being run by another process; wait for it or stop it")
+            file.truncate(0)
+            file.write(_whereabouts())
+            file.flush()
             _held.add(file)
             try:
                 yield
             finally:
                 _held.discard(file)
+
+    def where(self) -> str:
+        """The machine and the process that run it or have run it last, as in "node7 pid 123"; "" before the first start."""
+        path = self.path / ".lock"
+        return path.read_text() if path.is_file() else ""
 
     def is_locked(self) -> bool:
         path = self.path / ".lock"
@@ -155,29 +168,45 @@ class RunFolder:
             return not _locks(file, patience_s=0)
 
 
-def resolve(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole validated config that `hallo3 fit --config ... --key value ...` would run.
+def resolve(layers: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole validated config that `hallo3 fit` with these layers, then `--key value ...`, would run.
 
-    Raises UsageError where the command line would have refused.
+    A layer is a config file, or a setting as one types it: `--model.motion_frames=4`. Raises UsageError where the command
+    line would have refused.
     """
-    from hallo3_lightning.training.command_line import resolved
+    from hallo3_lightning.training.settings import resolved  # takes seconds, and who only looks at runs never asks
 
-    return resolved(configs, overrides)
+    return resolved(layers, overrides)
 
 
 def ancestor(config: Mapping[str, Any]) -> list[str] | None:
-    """The config files whose run this one starts from; None when it starts from a checkpoint or from nothing."""
+    """The layers whose run this one starts from: config files, then settings that change them, as one types them.
+
+    None when it starts from a checkpoint or from nothing.
+    """
     given = config["model"].get("init_from")
-    files = [given] if isinstance(given, str) else list(given or [])
-    return files if files and all(file.endswith((".yaml", ".yml")) for file in files) else None
+    layers = [given] if isinstance(given, str) else list(given or [])
+    files = files_of(layers)
+    return layers if files and all(file.endswith((".yaml", ".yml")) for file in files) else None
+
+
+def files_of(layers: Iterable[str]) -> list[str]:
+    """The config files among layers."""
+    return [layer for layer in layers if not layer.startswith("--")]
 
 
 def ancestor_run(config: Mapping[str, Any]) -> RunFolder | None:
     """The run that this one starts from, whether or not it was ever started."""
-    files = ancestor(config)
-    if files is None:
+    layers = ancestor(config)
+    if layers is None:
         return None
-    return named(resolve(files, {"run.root": config["run"]["ancestors"]}))
+    return named(resolve(layers, {"run.root": config["run"]["ancestors"]}))
+
+
+def scores_only(config: Mapping[str, Any]) -> bool:
+    """Whether a run trains nothing and scores what it starts from: arms that differ in sampling share one training."""
+    starts = bool(config["model"].get("init_from"))
+    return config["trainer"]["max_steps"] == 0 and bool(config["run"]["evaluate"]) and starts
 
 
 def results_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,21 +240,31 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     """8 hexadecimal digits of what changes results.
 
     An ancestor counts by its own fingerprint and not by its file's name; so do shards that say theirs: other data at the
-    same place make another run, and the same data at another place do not.
+    same place make another run, and the same data at another place do not. A cache that a grid made counts by its name.
     """
-    results = results_of(config)
-    results["data.shards"] = _bytes_of(config["data"]["shards"])
-    if config["data"].get("mixture"):
-        sources = config["data"]["mixture"]
-        results["data.mixture"] = [{**source, "shards": _bytes_of(source["shards"])} for source in sources]
-    files = ancestor(config)
-    if files is not None:
-        results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}
-        results["model.init_from"] = fingerprint(resolve(files, {}))
+    results = meaning_of(config)
+    layers = ancestor(config)
+    if layers is not None:
+        results["model.init_from"] = fingerprint(resolve(layers, {}))
     return hashlib.sha256(json.dumps(results, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def _bytes_of(shards: str) -> str:
+def meaning_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config changes results, with data by what they are and not by where; without what it starts from where
+    that is another run."""
+    results = results_of(config)
+    results["data.shards"] = data_of(config["data"]["shards"])
+    if config["data"].get("mixture"):
+        sources = config["data"]["mixture"]
+        results["data.mixture"] = [{**source, "shards": data_of(source["shards"])} for source in sources]
+    if config["data"].get("cache"):
+        results["data.cache"] = [_cache_of(folder) for folder in config["data"]["cache"]]
+    if ancestor(config) is not None:
+        results = {k: v for k, v in results.items() if not k.startswith("model.init_from")}
+    return results
+
+
+def data_of(shards: str) -> str:
     """The fingerprint of shards that say theirs, else their place."""
     try:
         described: Any = _read_json(Path(shards) / "dataset.json")
@@ -233,6 +272,11 @@ def _bytes_of(shards: str) -> str:
         return shards
     says = described.get("fingerprint") if isinstance(described, dict) else None
     return says if isinstance(says, str) else shards
+
+
+def _cache_of(folder: str) -> str:
+    """The name of a cache that is named by what made it, else its place."""
+    return Path(folder).name if NAMED_CACHE.fullmatch(Path(folder).name) else folder
 
 
 def named(config: Mapping[str, Any], root: str | Path | None = None, name: str | None = None) -> RunFolder:
@@ -268,6 +312,13 @@ def write_atomically(path: Path, text: str) -> None:
 
 _held: set[IO[str]] = set()
 """The locks of this process: it alone holds them."""
+
+
+def _whereabouts() -> str:
+    """This machine, this process, and the job on SLURM that it is of."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
+    return f"{socket.gethostname()} pid {os.getpid()}{f' job {job}' if job else ''}"
 
 
 def _let_go() -> None:

@@ -1,4 +1,4 @@
-"""Where every run of a grid stands, from the runs' own files."""
+"""How runs are shown: a table of where each stands, and the words for counts and durations."""
 
 import os
 import sys
@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -15,8 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hallo3_lightning.ablation.grid import read
-from hallo3_lightning.ablation.places import ROOT, ancestors, places
 from hallo3_lightning.ablation.runs import State, Status
 
 COLOURS: dict[State, str] = {
@@ -26,11 +23,11 @@ COLOURS: dict[State, str] = {
     "failed": "red",
     "finished": "green",
 }
-HEADINGS = ("run", "state", "step", "samples/s", "loss", "time", "seen", "note")
+HEADINGS = ("run", "state", "step", "samples/s", "loss", "time", "left", "seen", "where", "note")
 ALWAYS = ("run", "state")
 FOLDING = {"run": 24, "note": 20}
 """Columns that may go over several lines, and the width that they keep."""
-SPARE = ("seen", "samples/s", "time")
+SPARE = ("seen", "where", "samples/s", "time", "left")
 """Columns to do without where the width is too small, in this order."""
 AROUND = 3
 """What a column takes beside its text: padding and the line to the next; one more for the table."""
@@ -48,20 +45,8 @@ class Row:
     name: str
     status: Status
     note: str = ""
-
-
-def status(grid: Path, *, root: Path = ROOT) -> int:
-    """Print the table of the grid's runs; 0 whatever their state."""
-    page = read(grid)
-    rows = [Row(run.path.name, run.status()) for run in ancestors(page, root)]
-    rows += [
-        Row(place.run.name, place.folder.status()) if place.folder else Row(place.run.name, NEVER, "not launched")
-        for place in places(page, root)
-    ]
-    console = page_console()
-    console.print(table(rows, page.question, width=console.width))
-    console.print(counted(row.status for row in rows))
-    return 0
+    where: str = ""
+    """The machine, and the process or job, of a run that is at work."""
 
 
 def page_console() -> Console:
@@ -120,6 +105,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def _left(now: Status) -> str:
+    """Time to the last step at the pace so far; scoring comes after it."""
+    if now.state != "running" or not now.step or now.step >= now.max_steps:
+        return ""
+    return duration((now.max_steps - now.step) * now.seconds / now.step)
+
+
 def _cells(row: Row) -> list[str]:
     now = row.status
     started = now.state != "pending" or now.updated
@@ -130,6 +122,8 @@ def _cells(row: Row) -> list[str]:
         "" if now.samples_per_s is None else f"{now.samples_per_s:.1f}",
         "" if now.loss is None else f"{now.loss:.4f}",
         duration(now.seconds) if started else "",
+        _left(now),
         f"{duration(max(time.time() - now.updated, 0))} ago" if now.updated and now.state in UNSURE else "",
+        escape(row.where),
         escape((now.error if now.state == "failed" else "") or row.note),
     ]

@@ -131,7 +131,7 @@ def trained(place: Path, configs: Sequence[str], folders: Mapping[str, str | Non
 def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:
     file = place / "config.yaml"
     if is_weights(place):
-        from hallo3_lightning.training.command_line import resolved  # late: Lightning takes seconds to import
+        from hallo3_lightning.training.settings import resolved  # late: Lightning takes seconds to import
 
         return resolved(configs or [DEFAULT_CONFIG], {"model.init_from": str(place)})
     if not file.is_file():

@@ -73,7 +73,7 @@ class Studio:
     def generate(self, batch: Batch) -> Tensor:
         """uint8 [1, F, 3, H, W], as `hallo3 test` does it: from the first frames, with averaged weights."""
         assert batch.video is not None
-        return self.phase.animated(batch, batch.video.shape[1], batch.video[:, : self.phase.motion_frames])
+        return self.phase.animated(batch, batch.video.shape[1])
 
     def borders(self, frames: int) -> tuple[int, ...]:
         """First frame of every window after the first."""

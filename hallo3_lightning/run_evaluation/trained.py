@@ -1,13 +1,10 @@
 """A trained run, from its folder: the phase with its newest weights, and its data."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import TalkingHead
@@ -15,8 +12,8 @@ from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.blank import fill
 from hallo3_lightning.training.checkpoints import newest, step_of
-from hallo3_lightning.training.command_line import ConfigOnly
 from hallo3_lightning.training.phase import Phase
+from hallo3_lightning.training.settings import phase_built, settings_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Trained:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The resolved config, as plain values."""
-        return ConfigOnly(self._arguments).settings
+        return settings_of(self._arguments)
 
     def data(self) -> TalkingHead:
         """Its data, outside of any trainer."""
@@ -46,7 +43,7 @@ class Trained:
 
     def phase(self) -> Phase:
         """Its phase with the averaged weights of the checkpoint, on the CPU and ready to evaluate with."""
-        phase = _Built(self._arguments).phase
+        phase: Phase = phase_built(self._arguments)
         fill(phase.denoiser, phase.denoiser, phase.given, phase.seed)
         phase.average.follow(phase.denoiser)
         refuse_other_encoders(self.settings["data"]["cache"] or (), phase.encoders)
@@ -55,7 +52,7 @@ class Trained:
     @property
     def _arguments(self) -> list[str]:
         given = {"model.init_from": self.checkpoint, **dict(self.overrides)}  # it has what the run's ancestor gave
-        return ["fit", f"--config={self.folder / 'config.yaml'}", *(f"--{key}={value}" for key, value in given.items())]
+        return [f"--config={self.folder / 'config.yaml'}", *(f"--{key}={value}" for key, value in given.items())]
 
 
 def trained(folder: Path, overrides: Mapping[str, Any]) -> Trained:
@@ -70,13 +67,3 @@ def trained(folder: Path, overrides: Mapping[str, Any]) -> Trained:
             f"{run.config_file}`"
         )
     return Trained(folder, found, tuple(overrides.items()))
-
-
-class _Built(ConfigOnly):
-    """Builds the phase of a config."""
-
-    phase: Any  # its name until it is built, as of any command line
-
-    def instantiate_classes(self) -> None:
-        with torch.device("meta") if self.settings["parallel"]["meta"] else nullcontext():
-            self.phase = self.parser.instantiate_classes(self.config)["fit"]["model"]

@@ -98,9 +98,9 @@ class Alarms(Callback):
         found = alarms(generated, self.floors[self.frames])
         if trainer.is_global_zero:
             step = step_at_hand(trainer)
-            if trainer.logger is not None and found:
-                prefix = "test/alarm" if trainer.testing else "alarm"
-                trainer.logger.log_metrics({f"{prefix}/{alarm.name}": alarm.excess for alarm in found}, step)
+            prefix = "test/alarm" if trainer.testing else "alarm"
+            for logger in trainer.loggers if found else ():
+                logger.log_metrics({f"{prefix}/{alarm.name}": alarm.excess for alarm in found}, step)
             for alarm in found:
                 if alarm.rings:
                     sys.stdout.write(f"alarm at step {step}: {alarm.sentence}\n")

@@ -2,30 +2,26 @@
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
-from jsonargparse import Namespace
 from lightning import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, named
+from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, files_of, named, scores_only
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.cost import work_of
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.find import find, names
 from hallo3_lightning.training import equipment, launching
 from hallo3_lightning.training.checkpoints import (
     MODEL,
@@ -36,14 +32,12 @@ from hallo3_lightning.training.checkpoints import (
     step_of,
     torn_after,
 )
-from hallo3_lightning.training.complaint import Parser, sentence
 from hallo3_lightning.training.execution import Execution
 from hallo3_lightning.training.parallel import Parallel, strategy_for
 from hallo3_lightning.training.phase import Phase
-from hallo3_lightning.training.saving import OnFailure
+from hallo3_lightning.training.settings import Settings
 from hallo3_lightning.training.signals import Ear, Guard
 from hallo3_lightning.training.watch import DataWait, Speed
-from hallo3_lightning.training.which_phase import DEFAULT_PHASE, phase_of
 from hallo3_lightning.training.writing import Folders
 
 QUIET = (
@@ -57,109 +51,23 @@ QUIET = (
 """Lightning's warnings that are no news: its own code, our frozen encoders, and resuming, which TalkingHead sees to."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """Where a run lives and what belongs to it.
-
-    Args:
-        root: folder of runs.
-        name: first part of the folder's name; the phase by default.
-        folder: the folder itself, instead of root/name-seed-fingerprint.
-        ancestors: folder of the runs that others start from.
-        evaluate: whether `fit` ends with `test`.
-        checkpoint_every: steps between checkpoints.
-        checkpoints_kept: the newest so many stay.
-        checkpoint_in_background: whether training goes on while a copy of the tensors is written.
-        checkpoint_failure: whether a run stops or goes on where a checkpoint cannot be written.
-        sample_every: validations between sample pictures in TensorBoard; 0 for none.
-        signals_every: optimizer steps between two looks at whether any rank was told to stop.
-    """
-
-    root: str = "runs"
-    name: str | None = None
-    folder: str | None = None
-    ancestors: str = "runs"
-    evaluate: bool = False
-    checkpoint_every: int = 100
-    checkpoints_kept: int = 2
-    checkpoint_in_background: bool = False
-    checkpoint_failure: OnFailure = "stop"
-    sample_every: int = 1
-    signals_every: int = 1
-
-
-class CommandLine(LightningCLI):
-    """`hallo3 fit|validate|test|predict`. The phase is known before parsing, so that its settings are plain keys."""
+class CommandLine(Settings):
+    """`hallo3 fit|validate|test|predict`."""
 
     def __init__(self, arguments: Sequence[str], ear: Ear | None = None) -> None:
-        self.arguments = list(arguments)
         self.ear = ear or Ear()
-        self.phase = phase_of(arguments)
         self.run: RunFolder | None = None
-        super().__init__(
-            find("phases", self.phase),
-            TalkingHead,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_class=Trainer,
-            trainer_defaults={"use_distributed_sampler": False, "max_epochs": -1},
-            parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False},  # else `--trainer.max_step` would quietly be max_steps
-            auto_configure_optimizers=False,
-            args=list(arguments),
-        )
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
-        self._refuse_bare_groups()
-
-    def _refuse_bare_groups(self) -> None:
-        """`backbone: 5` in a file passes the parser, which looks at the fields of a group only."""
-        assert isinstance(self.parser, Parser)
-        given, known = self.config[self.config["subcommand"]], self.parser.known_keys()
-        for group in dict.fromkeys(key.rpartition(".")[0] for key in known if "." in key):
-            value = given.get(group)
-            if value is not None and not isinstance(value, Namespace | Mapping):
-                raise UsageError(sentence(f'Parser key "{group}": Unable to load config "{value}"', known))
-
-    def _parse_ckpt_path(self) -> None:
-        """The config is complete without what a checkpoint may hold."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--phase", default=DEFAULT_PHASE, help=f"what is trained ({', '.join(names('phases'))})")
-        parser.add_argument(
-            "--resume",
-            type=Literal["auto", "never"],
-            default="auto",
-            help="auto: go on from the newest complete checkpoint of the run, if there is one; never: refuse to",
-        )
-        parser.add_class_arguments(Run, "run")
-        parser.add_class_arguments(Parallel, "parallel")
-        parser.add_class_arguments(launching.Slurm, "slurm")
-        parser.add_argument(
-            launching.PRINT, action="store_true", help="write an sbatch script of this command, and end"
-        )
-        parser.link_arguments("seed_everything", "model.seed")
-        parser.link_arguments("seed_everything", "data.seed")
-        for action in parser._actions:
-            for kind in ("identity", "audio"):
-                if action.dest == f"model.{kind}":
-                    action.help = f"{action.help} [{', '.join(names(f'conditioning.{kind}'))}, none]"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The resolved config of the verb, as plain values."""
-        self._dump_config()
-        return self.config_dump
+        super().__init__(arguments)
 
     def before_instantiate_classes(self) -> None:
         settings = launching.as_in_job(self.settings)
         self.run = named(settings)
         config = self.config[self.subcommand]
-        if settings["trainer"]["max_steps"] < 1:
+        if settings["trainer"]["max_steps"] < 1 and not scores_only(settings):
             raise UsageError(
                 f"trainer.max_steps is {settings['trainer']['max_steps']}; the data have no end, so a run needs one: "
-                "set it to the number of optimizer steps"
+                "set it to the number of optimizer steps, or to 0 with --run.evaluate true to score what the run starts "
+                "from as it is"
             )
         for kind in ("identity", "audio"):
             strategies(kind, settings["model"].get(kind, NONE))
@@ -256,49 +164,23 @@ class CommandLine(LightningCLI):
         return Execution(self.run, self.settings, self.trainer, self.datamodule, self.guard)
 
 
-class ConfigOnly(CommandLine):
-    """Parses and checks a command line of `fit`, and builds nothing."""
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The parser of one verb takes a quarter of the time of four."""
-        return {"fit": LightningCLI.subcommands()["fit"]}
-
-    def before_instantiate_classes(self) -> None:
-        pass
-
-    def instantiate_classes(self) -> None:
-        pass
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-    def _set_seed(self) -> None:
-        pass
-
-
 def checkpoint_of_ancestor(settings: Mapping[str, Any]) -> Path:
     """The newest checkpoint of the run that a run starts from. Raises UsageError that says how to make it."""
-    run, files = ancestor_run(settings), ancestor(settings)
+    run, layers = ancestor_run(settings), ancestor(settings)
     assert run is not None
-    assert files is not None
+    assert layers is not None
     found = newest(run.checkpoints)
     wanted = run.config()["trainer"]["max_steps"] if found else 0
     if found is None or step_of(found) < wanted:
         reached = "has no checkpoint yet" if found is None else f"is at step {step_of(found)} of {wanted}"
-        command = " ".join(["hallo3 fit", *(f"--config {file}" for file in files)])
+        typed = shlex.join(
+            word for layer in layers for word in ([layer] if layer.startswith("--") else ["--config", layer])
+        )
         raise UsageError(
-            f"this phase starts from the run of {' + '.join(files)}, which {reached} ({run.path}); train it with "
-            f"`{command} --run.root {settings['run']['ancestors']}`, or name another with --model.init_from"
+            f"this phase starts from the run of {' + '.join(files_of(layers))}, which {reached} ({run.path}); train it "
+            f"with `hallo3 fit {typed} --run.root {settings['run']['ancestors']}`, or name another with --model.init_from"
         )
     return found
-
-
-def resolved(configs: Sequence[str | Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The config that `hallo3 fit` with these files and settings would run, as plain values."""
-    arguments = ["fit", *(f"--config={file}" for file in configs)]
-    arguments += [f"--{key}={_as_argument(value)}" for key, value in overrides.items()]
-    return ConfigOnly(arguments).settings
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -313,12 +195,6 @@ def run(arguments: Sequence[str]) -> int:
     with ear.listening() if arguments[0] == "fit" else nullcontext():
         CommandLine(arguments, ear)
     return 0
-
-
-def _as_argument(value: Any) -> str:
-    return (
-        value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).replace("...", "").strip()
-    )
 
 
 def _listed(value: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Trainer
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, State
+from hallo3_lightning.ablation.runs import RunFolder, State, ancestor_run, scores_only
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training import launching, provenance
 from hallo3_lightning.training.checkpoints import newest, step_of
@@ -66,8 +66,11 @@ class Execution:
 
     def _train(self, model: Phase, arguments: dict[str, Any]) -> None:
         """A run that something else than its last step has ended (max_time, fast_dev_run) is stopped, not finished."""
-        self.trainer.fit(model, **arguments)
         wanted = self.settings["trainer"]["max_steps"]
+        if scores_only(self.settings):
+            self._score(model)
+            return
+        self.trainer.fit(model, **arguments)
         ended = self.trainer.global_step >= wanted
         if ended:
             self._refuse_to_end_unsaved(wanted)
@@ -75,6 +78,14 @@ class Execution:
             self.trainer.test(model, datamodule=self.datamodule, verbose=False)
         state: State = "finished" if ended else "stopped"
         self._record(state=state, max_steps=wanted)
+
+    def _score(self, model: Phase) -> None:
+        """A run of no steps: what it starts from has been trained by another run, whose facts are also its own."""
+        before = ancestor_run(self.settings)
+        if self.trainer.is_global_zero:
+            self.run.record_facts(**({"steps": 0, "seconds": 0.0} | (before.facts() if before else {})))
+        self.trainer.test(model, datamodule=self.datamodule, verbose=False)
+        self._record(state="finished")
 
     def _refuse_to_end_unsaved(self, wanted: int) -> None:
         """With run.checkpoint_failure go_on a run may come to its last step and have nothing to show for it."""

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.parallel import Parallel
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
 
 PRINT = "--print-sbatch"
 
@@ -64,15 +67,15 @@ def sbatch_script(arguments: Sequence[str], settings: Mapping[str, Any], run: Ru
     Makes the folder of its output, which SLURM does not.
     """
     (run.path / "slurm").mkdir(parents=True, exist_ok=True)
-    job, nodes = _job(settings), settings["trainer"]["num_nodes"]
-    options = _options(job, nodes, settings) | {
+    job, nodes = asked_for(settings), settings["trainer"]["num_nodes"]
+    lines_of = options(settings) | {
         "job-name": run.path.name,
         "time": job.time,
         "signal": f"USR1@{job.signal_margin_s}",
         "open-mode": "append",
         "output": f"{run.path.absolute()}/slurm/%j.log",
     }
-    lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in options.items()]
+    lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in lines_of.items()]
     lines += ["#SBATCH --requeue" if job.requeue else "#SBATCH --no-requeue", "", PORT, *job.setup]
     typed = shlex.join([sys.executable, "-m", "hallo3_lightning.cli", *command_in_job(arguments, nodes)])
     lines += [f"cd {shlex.quote(str(Path.cwd()))}", shlex.join(["srun", *_srun(job)]) + f" {typed}"]
@@ -81,30 +84,38 @@ def sbatch_script(arguments: Sequence[str], settings: Mapping[str, Any], run: Ru
 
 def submit(arguments: Sequence[str], settings: Mapping[str, Any], run: RunFolder) -> str:
     """Give `hallo3 <arguments>` to SLURM; the job's number. Its output goes to slurm/<number>/ in the run's folder."""
-    import submitit
+    from submitit.core.utils import FailedJobError
 
     from hallo3_lightning.cli import main
 
-    job, nodes = _job(settings), settings["trainer"]["num_nodes"]
+    nodes = settings["trainer"]["num_nodes"]
+    jobs = executor(run.path.absolute() / "slurm/%j", run.path.name, settings)
     try:
-        executor = submitit.SlurmExecutor(run.path.absolute() / "slurm/%j")
+        return str(jobs.submit(main, command_in_job(arguments, nodes)).job_id)
+    except (FailedJobError, subprocess.CalledProcessError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"SLURM refused the job ({reason}); mend the settings of slurm") from None
+
+
+def executor(folder: Path, name: str, settings: Mapping[str, Any]) -> "SlurmExecutor":
+    """What gives jobs of these settings to SLURM; its own files go to the folder, in which %j is the job's number."""
+    from submitit import SlurmExecutor
+
+    job, nodes = asked_for(settings), settings["trainer"]["num_nodes"]
+    try:
+        found = SlurmExecutor(folder)
     except RuntimeError as error:
         raise UsageError(f"slurm.nodes is {nodes}, but {error}; submit from a login node, or leave it out") from None
-    options = {name.replace("-", "_"): value for name, value in _options(job, nodes, settings).items()}
-    executor.update_parameters(
-        **options,
-        job_name=run.path.name,
+    found.update_parameters(
+        **{name.replace("-", "_"): value for name, value in options(settings).items()},
+        job_name=name,
         time=job.time,
         signal_delay_s=job.signal_margin_s,
         setup=[PORT, *job.setup],
         srun_args=_srun(job),
         additional_parameters={"requeue" if job.requeue else "no-requeue": True},
     )
-    try:
-        return str(executor.submit(main, command_in_job(arguments, nodes)).job_id)
-    except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"SLURM refused the job ({reason}); mend the settings of slurm") from None
+    return found
 
 
 def as_in_job(settings: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +187,8 @@ def _job_id() -> str | None:
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
 
 
-def _job(settings: Mapping[str, Any]) -> Slurm:
+def asked_for(settings: Mapping[str, Any]) -> Slurm:
+    """The job that the settings ask for; UsageError where it could not save itself in time."""
     given = settings["slurm"]
     job = Slurm(**{field.name: given[field.name] for field in fields(Slurm)})
     if job.signal_margin_s >= 60 * job.time:
@@ -192,8 +204,9 @@ def _srun(job: Slurm) -> list[str]:
     return ["--kill-on-bad-exit=1", *([f"--cpus-per-task={job.cpus_per_task}"] if job.cpus_per_task else [])]
 
 
-def _options(job: Slurm, nodes: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def options(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Options that sbatch and submitit share; those not given are left to the cluster."""
+    job, nodes = asked_for(settings), settings["trainer"]["num_nodes"]
     devices = _devices(settings["trainer"]["devices"])
     Parallel(**settings["parallel"]).refuse_other_world(nodes, devices)
     on_cpu = settings["trainer"]["accelerator"] == "cpu"

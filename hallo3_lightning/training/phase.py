@@ -56,7 +56,8 @@ class Phase(LightningModule):
         optimization: optimizer and schedule.
         sampling: how clips are generated for validation and test.
         trainable: anchored globs of the denoiser's parameters that train; each must match.
-        init_from: a checkpoint, a folder of weights, a run's folder, or the config files whose run this one starts from.
+        init_from: a checkpoint, a folder of weights, a run's folder, or the config files whose run this one starts from,
+            and settings that change them (`--model.motion_frames=4`).
         average_decay: decay of the moving average of the parameters; validation and test use the average.
         seed: of every draw.
     """

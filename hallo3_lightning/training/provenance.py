@@ -20,45 +20,55 @@ def write(run: RunFolder, config: Mapping[str, Any]) -> None:
     path = run.path / "provenance.json"
     if path.is_file():
         known = json.loads(path.read_text())
-        known.setdefault("resumed", []).append(_commit())
+        known.setdefault("resumed", []).append(code())
     else:
         known = {
             "fingerprint": fingerprint(config),
-            "code": _commit(),
-            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "data": _data(config),
-            "weights": _weights(config),
+            "code": code(),
+            "versions": versions(),
+            "data": data(config),
+            "weights": weights(config),
             "starts_from": ancestor(config) or config["model"].get("init_from"),
         }
     write_atomically(path, json.dumps(known, indent=1))
 
 
-def _commit() -> dict[str, Any]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def code() -> dict[str, Any]:
     """The commit of the code and a hash of what differs from it; empty outside a git checkout."""
-    here = Path(__file__).parent
-    commit = _git(here, "rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
-    diff = _git(here, "diff", "HEAD") or ""
-    return {"commit": commit.strip(), "diff": hashlib.sha256(diff.encode()).hexdigest()[:16] if diff else ""}
+    differs = difference()
+    return {"commit": commit.strip(), "diff": hashlib.sha256(differs.encode()).hexdigest()[:16] if differs else ""}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def difference() -> str:
+    """What tracked files of the code differ in from its commit, as git writes it."""
+    return _git("diff", "HEAD") or ""
+
+
+def _git(*arguments: str) -> str | None:
+    here = str(Path(__file__).parent)
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", here, *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout
 
 
-def _weights(config: Mapping[str, Any]) -> str | None:
+def weights(config: Mapping[str, Any]) -> str | None:
     """The fingerprint of the folder of weights that the run starts from, if it starts from one."""
     given = config["model"].get("init_from")
     folder = Path(given) if isinstance(given, str) else None
     return record_of(folder)["fingerprint"] if folder is not None and is_weights(folder) else None
 
 
-def _data(config: Mapping[str, Any]) -> Any:
+def data(config: Mapping[str, Any]) -> Any:
     """What each data set says of itself: one, or those of a mixture by place."""
     mixture = config["data"].get("mixture") or []
     described = {source["shards"]: _described(source["shards"]) for source in mixture}

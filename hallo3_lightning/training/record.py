@@ -17,15 +17,17 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation import rows_file
 from hallo3_lightning.evaluation.conditions import Conditions
 from hallo3_lightning.training.checkpoints import step_at_hand
+from hallo3_lightning.training.kept_clips import KeptClips
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import gif
 
 KEPT_CLIPS = 8
-"""Clips of a test whose frames are kept for pictures."""
+"""Clips of a test that are kept to be looked at: as frames for pictures, and as videos with sound."""
 
 
 class Record(Callback):
-    """Writes status.json every few seconds, facts.json, and after a test metrics.json, rows.jsonl and samples/clips.safetensors."""
+    """Writes status.json every few seconds, facts.json, and after a test metrics.json, rows.jsonl and samples/: clips as
+    frames (clips.safetensors) and as videos with sound."""
 
     def __init__(self, run: RunFolder, every_s: float = 2.0) -> None:
         self.run = run
@@ -35,6 +37,7 @@ class Record(Callback):
         self.first_step = 0
         self.seconds_before = 0.0
         self.clips: dict[str, list[Tensor]] = {}
+        self.videos = KeptClips(run.samples, KEPT_CLIPS)
         self.conditions: Conditions | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,8 +63,11 @@ class Record(Callback):
     ) -> None:
         have = sum(len(part) for part in self.clips.get("truth", []))
         room = slice(0, max(0, KEPT_CLIPS - have))
-        for name, video in ({"truth": batch.video} | outputs).items():
+        videos = {"truth": batch.video} | outputs
+        for name, video in videos.items():
             self.clips.setdefault(name, []).append(video[room].cpu())
+        if trainer.is_global_zero:
+            self.videos.add(batch, videos)
         if self.conditions is None:
             self.conditions = Conditions(batch, pl_module.device)
         self.conditions.update(batch)
@@ -79,6 +85,7 @@ class Record(Callback):
             clips[name] = torch.tensor([curve[key] for curve in curves])[:KEPT_CLIPS]
         self.run.samples.mkdir(parents=True, exist_ok=True)
         save_file(clips, self.run.samples / "clips.safetensors")
+        self.videos.close()
         write_atomically(self.run.path / rows_file.NAME, "\n".join([*rows_file.lines_of(report, conditions), ""]))
         write_atomically(self.run.path / "metrics.json", json.dumps(report, indent=1))
         if trainer.logger is not None:

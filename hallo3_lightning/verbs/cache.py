@@ -36,7 +36,7 @@ def run(
 
     from datamodules.cache import Wanted, compute
     from hallo3_lightning.model.frozen import Encoders
-    from hallo3_lightning.training.command_line import resolved
+    from hallo3_lightning.training.settings import resolved
 
     settings = resolved(config, {})
     backbone = settings["model"]["backbone"]

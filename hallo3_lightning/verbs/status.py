@@ -1,13 +1,17 @@
+import argparse
 from pathlib import Path
 
 from hallo3_lightning.verbs._grid import add_grid
 
 HELP = "list the runs of a grid"
 
-add_arguments = add_grid
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_grid(parser)
+    parser.add_argument("--watch", action="store_true", help="again and again, until all have ended or q is pressed")
 
 
-def run(grid: Path, root: Path) -> int:
-    from hallo3_lightning.ablation.status import status
+def run(grid: Path, root: Path, watch: bool) -> int:
+    from hallo3_lightning.ablation.standing import status
 
-    return status(grid, root=root)
+    return status(grid, root=root, watch=watch)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.launch import Launcher
+from hallo3_lightning.ablation.queue_local import LocalQueue
 from hallo3_lightning.ablation.runs import RunFolder
 
 
@@ -30,10 +31,10 @@ def job(root: Path, name: str, steps: int = 3, needs: Job | None = None, **model
     return Job(name, Miniature(root / name), config, needs)
 
 
-def launched(jobs: list[Job], parallel: int = 2, width: int = 120) -> tuple[int, str]:
-    """Exit status and printed lines."""
+def launched(jobs: list[Job], parallel: int = 2, width: int = 120, fail_fast: bool = False, **queue) -> tuple[int, str]:
+    """Exit status and printed lines; `queue`: options of the queue."""
     console = Console(width=width, record=True, quiet=False, force_terminal=False, file=sys.stderr)
-    code = Launcher(jobs, parallel, "a question", console).run()
+    code = Launcher(jobs, LocalQueue(jobs, parallel, **queue), "a question", console, fail_fast).run()
     return code, console.export_text()
 
 

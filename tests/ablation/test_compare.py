@@ -2,17 +2,30 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import yaml
 from finished import SCORES, finished_grid
 from PIL import Image
 
 from hallo3_lightning.ablation.compare import compare
+from hallo3_lightning.ablation.comparison import compared
+from hallo3_lightning.ablation.comparison_page import sentences
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.results import check_comparable, collect
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.student import quantile
 
 
 def comparison(root):
     return json.loads((root / "ways" / "comparison.json").read_text())
+
+
+def said(file, root) -> str:
+    """What a comparison says in words."""
+    grid = read(file)
+    return "\n".join(sentences(compared(grid, *collect(grid, root))))
 
 
 @pytest.fixture
@@ -26,6 +39,8 @@ def test_means_and_spreads_over_seeds(tmp_path, wide, capsys):
     page = comparison(root)
     assert [arm["name"] for arm in page["arms"]] == ["a", "b", "c"]
     first = page["arms"][0]
+    # variances of the mean: 0.002 over six clips, 0.0025 over two seeds; 1.54 degrees of freedom, t = 5.9
+    reach = quantile(0.975, 0.0045**2 / (0.002**2 / 5 + 0.0025**2)) * 0.0045**0.5
     assert first["settings"] == {"model.audio": "a"}
     assert first["seeds"] == [0, 1]
     assert first["metrics"]["mouth_correlation"] == {
@@ -33,8 +48,15 @@ def test_means_and_spreads_over_seeds(tmp_path, wide, capsys):
         "std": pytest.approx(0.0707, abs=1e-4),
         "n": 2,
         "values": [0.5, 0.6],
+        "clips": 6,
+        "coverage": 1.0,
+        "low": pytest.approx(0.55 - reach, abs=1e-3),
+        "high": pytest.approx(0.55 + reach, abs=1e-3),
         "unit": "correlation",
         "higher_is_better": True,
+        "difference": first["metrics"]["mouth_correlation"]["difference"],
+        "mark": "best",
+        "target": None,
     }
     assert (first["trainable_parameters"], first["steps"], first["seconds"], first["clips"]) == (1100, 500, 61.0, 6)
     assert page["controls"]["shuffled_audio"]["mouth_correlation"]["mean"] == 0
@@ -63,44 +85,39 @@ def test_control_is_beaten_clip_by_clip(tmp_path, wide, capsys):
     assert "Careful" not in text
 
 
-def test_a_score_below_the_control_is_said(tmp_path, wide, capsys, monkeypatch):
+def test_a_score_below_the_control_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(SCORES, "c", {0: -0.5, 1: -0.6})
-    file, root = finished_grid(tmp_path)
-    compare(file, root=root)
-    assert (
-        "c falls below its shuffled audio control in mouth correlation by 6.1 standard errors"
-        in capsys.readouterr().out
-    )
+    words = "c falls below its shuffled audio control in mouth correlation by 6.1 standard errors"
+    assert words in said(*finished_grid(tmp_path))
 
 
-def test_seeds_that_did_not_learn_are_named(tmp_path, wide, capsys, monkeypatch):
+def test_seeds_that_did_not_learn_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(SCORES, "b", {0: 0.9, 1: 0.01})
-    file, root = finished_grid(tmp_path)
-    compare(file, root=root)
-    text = capsys.readouterr().out
+    text = said(*finished_grid(tmp_path))
     assert "b beats its" in text
     assert "Careful: b-seed1 does not beat the control in mouth correlation, 1 other seed of b did." in text
     assert text.count("Careful") == 1  # c learned with no seed, a with both
-    assert text.count("Careful") == (root / "ways" / "comparison.md").read_text().count("Careful")
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"metrics": 1, "controls": {}, "rows": {}, "protocol": {}}', "NaN"]
 )
 @pytest.mark.parametrize("name", ["metrics.json", "facts.json"])
-def test_a_damaged_file_takes_out_its_run_alone(tmp_path, wide, capsys, name, text):
+def test_a_damaged_file_takes_out_its_run_alone(tmp_path, name, text):
     file, root = finished_grid(tmp_path)
     (root / "ways" / "a-seed1-00000000" / name).write_text(text)
-    assert compare(file, root=root) == 1
-    assert re.search(rf"missing: a-seed1: finished, but .*{name} is gone or damaged; remove", capsys.readouterr().out)
-    assert [arm["seeds"] for arm in comparison(root)["arms"]] == [[0], [0, 1], [0, 1]]
+    results, missing = collect(read(file), root)
+    assert [result.name for result in results] == ["a-seed0", "b-seed0", "c-seed0", "b-seed1", "c-seed1"]
+    assert [*missing] == ["a-seed1"]
+    assert re.search(rf"^finished, but .*{name} is gone or damaged; remove", missing["a-seed1"])
 
 
-def test_a_score_that_is_no_number_takes_out_its_run_alone(tmp_path, wide, capsys, monkeypatch):
+def test_a_score_that_is_no_number_takes_out_its_run_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(SCORES, "b", {0: 0.3, 1: float("nan")})
     file, root = finished_grid(tmp_path)
-    assert compare(file, root=root) == 1
-    assert "missing: b-seed1" in capsys.readouterr().out
+    results, missing = collect(read(file), root)
+    assert [*missing] == ["b-seed1"]
+    assert [arm["seeds"] for arm in compared(read(file), results, missing)["arms"]] == [[0, 1], [0], [0, 1]]
 
 
 def test_damaged_clips_are_left_out_of_the_picture(tmp_path, wide, capsys):
@@ -117,14 +134,11 @@ def test_out_that_is_a_file_is_refused(tmp_path):
         compare(file, root=root, out=tmp_path / "base.yaml")
 
 
-def test_unequal_sizes_are_warned_of(tmp_path, wide, capsys):
+def test_unequal_sizes_are_warned_of(tmp_path):
     file, root = finished_grid(tmp_path)
-    compare(file, root=root)
-    assert "Careful" not in capsys.readouterr().out  # 1100 against 1005
-    odd = {f"a-seed{seed}": {"parameters": 1200} for seed in (0, 1)}
-    file, root = finished_grid(tmp_path, odd=odd)
-    compare(file, root=root)
-    assert "Careful: a trains 1,200 parameters and c 1,005 (19% more)" in capsys.readouterr().out
+    assert "Careful" not in said(file, root)  # 1100 against 1060
+    file, root = finished_grid(tmp_path, odd={f"a-seed{seed}": {"parameters": 1120} for seed in (0, 1)})
+    assert "Careful: a trains 1,120 parameters and c 1,060 (6% more)" in said(file, root)
 
 
 def test_missing_runs_are_listed_and_the_grid_is_unfinished(tmp_path, wide, capsys):
@@ -136,13 +150,16 @@ def test_missing_runs_are_listed_and_the_grid_is_unfinished(tmp_path, wide, caps
     assert set(page["missing"]) == {"b-seed1", "c-seed0", "c-seed1"}
     text = capsys.readouterr().out
     assert "missing: b-seed1: pending at step 0 of 0" in text
-    assert f"3 of 6 runs are missing; hallo3 ablate {file} --root {root} goes on with them" in text
+    assert f"3 of 6 runs are missing; hallo3 ablate {file} --root {root} goes on with what is not trained" in text
 
 
 def test_nothing_finished_writes_nothing(tmp_path, capsys):
     file, root = finished_grid(tmp_path, skip=tuple(f"{arm}-seed{seed}" for arm in "abc" for seed in (0, 1)))
     assert compare(file, root=root) == 1
     assert not (root / "ways" / "comparison.json").exists()
+    with pytest.raises(UsageError, match=r"no run of .*ways.yaml is finished: there is nothing to log"):
+        compare(file, root=root, log=True)
+    assert not (tmp_path / "LOG.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -156,6 +173,26 @@ def test_what_cannot_be_compared_is_refused(tmp_path, how, sentence):
     file, root = finished_grid(tmp_path, odd={"b-seed1": how})
     with pytest.raises(UsageError, match=sentence):
         compare(file, root=root)
+
+
+def test_other_samplers_and_precisions_are_refused_unless_the_arms_choose_them(tmp_path):
+    file, root = finished_grid(tmp_path)
+    for number, run in enumerate(sorted((root / "ways").glob("?-seed?-*"))):
+        sampling = {"sampler": "ddim", "steps": 12 if number else 8}
+        (run / "config.yaml").write_text(yaml.safe_dump({"model": {"sampling": sampling}, "trainer": {}}))
+    ways = read(file)
+    with pytest.raises(UsageError, match=r"different samplers .*: model.sampling.steps 8: a-seed0; model.sampling"):
+        check_comparable(ways, collect(ways, root)[0])
+    chosen = {"a": {"model.sampling.steps": 8}, "b": {"model.sampling.steps": 12}, "c": {"model.audio": "c"}}
+    file, _ = finished_grid(tmp_path, axes={}, arms=chosen)
+    results = collect(read(file), root)[0]
+    check_comparable(read(file), results)
+    steps = {"a": 8, "b": 12, "c": 12}
+    own = {r.name: {"id": "tiny-v1", "hash": r.name, "sampler_steps": steps[r.arm], "frames": 17} for r in results}
+    check_comparable(read(file), [replace(r, report={**r.report, "protocol": own[r.name]}) for r in results])
+    own["c-seed0"]["frames"] = 33
+    with pytest.raises(UsageError, match=r"different protocols .*frames 33: c-seed0"):
+        check_comparable(read(file), [replace(r, report={**r.report, "protocol": own[r.name]}) for r in results])
 
 
 def test_notebook_page_and_picture(tmp_path, capsys):

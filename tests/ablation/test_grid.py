@@ -9,8 +9,6 @@ import yaml
 from hallo3_lightning.ablation.grid import read, word
 from hallo3_lightning.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
-
 
 def written(tmp_path: Path, **page) -> Path:
     """A grid file beside a base config, in the folders that experiments/ has."""
@@ -170,11 +168,3 @@ def test_wrong_arm_and_seed_list_the_right_ones(tmp_path):
         grid.runs(only=["adalm"])
     with pytest.raises(UsageError, match="no seed '7'.*there are: 0, 1"):
         grid.runs(seeds=[7])
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "grids").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_grid_of_the_project_can_be_read(file):
-    grid = read(file)
-    assert grid.question.endswith("?")
-    assert grid.baseline
-    assert len(grid.runs()) == len(grid.arms) * len(grid.seeds)

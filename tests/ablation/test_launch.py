@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from launching import job, launched, several
 
-from hallo3_lightning.ablation import launch
-from hallo3_lightning.ablation.jobs import THREADS
+from hallo3_lightning.ablation import attempts
+from hallo3_lightning.ablation.queue_local import THREADS, LocalQueue
 from hallo3_lightning.ablation.runs import RunFolder
 
+ROOT = Path(__file__).parents[2]
 LAUNCHING = str(Path(__file__).with_name("launching.py"))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(launch, "POLL_S", 0.05)
+    monkeypatch.setattr(LocalQueue, "poll_s", 0.05)
 
 
 def starts(root: Path, name: str) -> int:
@@ -74,6 +75,66 @@ def test_a_failed_run_is_tried_again_by_the_next_launch(tmp_path):
     assert launched([job(tmp_path, "mended")])[0] == 0
 
 
+def test_a_run_that_fails_again_and_again_is_not_begun_for_ever(tmp_path):
+    (tmp_path / "bad").mkdir()
+    for retries in (1, 1, 1, 2):
+        code, text = launched([job(tmp_path, "bad", crashes_at=1), job(tmp_path, "good")], retries=retries)
+        assert code == 1
+        refused = "bad failed: it has failed 2 times, at last with: KeyError: 'no such [key]'" in text
+        assert ("`--retries 2` tries again" in text) == refused
+    assert starts(tmp_path, "bad") == 3  # the third launch refused, the fourth was told to try again
+    assert "it has failed 3 times" in launched([job(tmp_path, "bad")], retries=2)[1]
+
+
+def test_being_stopped_is_no_failure(tmp_path):
+    for _ in range(2):
+        launcher = spawned(tmp_path, 1, 400, 0.05)
+        until(lambda: RunFolder(tmp_path / "run0").status().state == "running")
+        launcher.send_signal(signal.SIGTERM)
+        launcher.wait(timeout=60)
+    assert attempts.read(RunFolder(tmp_path / "run0")) == attempts.Attempts()
+
+
+def test_fail_fast_ends_the_others_and_the_next_launch_goes_on(tmp_path):
+    def jobs(**how) -> list:
+        return [
+            job(tmp_path, "bad", step_s=0.1, **how),
+            job(tmp_path, "long", steps=40, step_s=0.05),
+            job(tmp_path, "c"),
+        ]
+
+    code, text = launched(jobs(fails_at=3), fail_fast=True)
+    assert code == 1
+    assert "--fail-fast: stopped 1 runs" in text
+    assert "long: stopped, step" in text
+    assert RunFolder(tmp_path / "long").status().state == "stopped"
+    assert starts(tmp_path, "c") == 0
+    (tmp_path / "bad" / "config.yaml").unlink()
+    assert launched(jobs())[0] == 0
+    assert [starts(tmp_path, name) for name in ("bad", "long", "c")] == [2, 2, 1]
+
+
+def test_what_somebody_else_runs_and_fails_is_left_to_the_next_launch(tmp_path):
+    other = subprocess.Popen(
+        [sys.executable, "-c", FAILS_ELSEWHERE, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}"},
+    )
+    until(lambda: step(tmp_path, "bad") >= 1)
+    code, text = launched([job(tmp_path, "bad", steps=9, step_s=0.1, fails_at=8)])
+    assert code == 1
+    assert "bad failed: RuntimeError: loss is [nan] here" in text
+    assert starts(tmp_path, "bad") == 1
+    assert other.wait(timeout=60) == 1
+    assert attempts.read(RunFolder(tmp_path / "bad")).failed == 1  # two launchers saw it
+
+
+FAILS_ELSEWHERE = """
+import sys; from pathlib import Path; from launching import job, launched
+sys.exit(launched([job(Path(sys.argv[1]), "bad", steps=9, step_s=0.1, fails_at=8)])[0])
+"""
+
+
 def test_what_others_start_from_comes_first_and_its_failure_is_theirs(tmp_path):
     first = job(tmp_path, "first")
     assert launched([first, *(job(tmp_path, name, needs=first) for name in "ab")])[0] == 0
@@ -95,7 +156,7 @@ def test_at_most_parallel_at_once_and_threads_are_shared(tmp_path):
         ((tmp_path / n / "starts.txt").stat().st_mtime, (tmp_path / n / "metrics.json").stat().st_mtime) for n in "abcd"
     ]
     assert max(sum(a <= begin < b for a, b in spans) for begin, _ in spans) == 2
-    assert launch.Launcher(jobs, 2, "", None).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert LocalQueue(jobs, 2).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
     assert "OMP_NUM_THREADS" in THREADS
 
 

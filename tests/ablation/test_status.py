@@ -1,17 +1,24 @@
 """Where runs stand, quickly and without anything heavy."""
 
+import os
+import pty
+import re
+import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 from finished import finished_grid, grid_file
 
+from hallo3_lightning.ablation import attempts
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import write_places
 from hallo3_lightning.ablation.runs import RunFolder, Status
-from hallo3_lightning.ablation.status import duration, status
+from hallo3_lightning.ablation.standing import status
+from hallo3_lightning.ablation.status import duration
 
 
 def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
@@ -26,6 +33,57 @@ def test_every_state_is_shown(tmp_path, monkeypatch, capsys):
     for words in ("stopped", "120/500", "33.3", "0.3000", "RuntimeError: loss is [nan]", "Which way?"):
         assert words in text
     assert "1 pending, 1 stopped, 1 failed, 3 finished" in text
+
+
+def test_a_run_says_where_it_is_and_how_long_it_takes_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    file, root = finished_grid(tmp_path, skip=("b-seed0", "b-seed1"))
+    folder = RunFolder(read(file).folder(root) / "b-seed0-00000000")
+    with folder.locked():
+        folder.record(Status("running", 100, 500, 0.3, 33.3, 50.0))
+        assert status(file, root=root) == 0
+    text = capsys.readouterr().out
+    assert f"{socket.gethostname()} pid {os.getpid()}" in text
+    assert "3 min 20 s" in text  # 400 steps at half a second
+
+
+def test_a_process_that_vanished_has_failed_with_its_last_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    file, root = finished_grid(tmp_path, skip=("b-seed0", "b-seed1"))
+    killed, stopped = (RunFolder(read(file).folder(root) / f"b-seed{k}-00000000") for k in (0, 1))
+    for run, state in ((killed, "running"), (stopped, "stopped")):
+        run.path.mkdir(exist_ok=True)
+        attempts.begin(run, attempts.Start(time.time()))
+        run.log.write_text("reading shards\n")
+        run.record(Status(state, 100, 500))
+    assert status(file, root=root) == 0
+    text = capsys.readouterr().out
+    assert "1 stopped, 1 failed, 4 finished" in text
+    assert "ended without saying why, after: reading shards" in text
+
+
+def test_watching_ends_with_q_and_changes_nothing(tmp_path):
+    file, root = finished_grid(tmp_path, skip=("b-seed0",))
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (11, 150))  # room for four rows: those that are finished give way
+    command = [sys.executable, "-m", "hallo3_lightning.cli", "status", str(file), "--root", str(root), "--watch"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    watching = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    shown = b""
+    while b"q ends watching" not in shown:
+        shown += os.read(ours, 10000)
+    os.write(ours, b"q")
+    assert watching.wait(timeout=30) == 0
+    text = re.sub(rb"\x1b\[[?\d;]*[a-zA-Z]", b"", shown)
+    assert b"1 pending, 5 finished" in text
+    assert b"b-seed0" in text
+    assert b"a-seed0" not in text
+
+
+def test_watching_ends_when_all_have(tmp_path, capsys):
+    file, root = finished_grid(tmp_path)
+    assert status(file, root=root, watch=True) == 0
+    assert "6 finished" in capsys.readouterr().out
 
 
 LONG = {"model.audio": ["a", "b", "c"], "model.motion_frames": [100], "optimizer.learning_rate": [0.0001]}
@@ -70,7 +128,7 @@ def test_a_hundred_runs_in_less_than_a_second_and_a_half(tmp_path):
     grid = read(file)
     for run in grid.runs():
         RunFolder(grid.folder(tmp_path / "many" / "runs") / f"{run.name}-00000000").record(Status("running", 3, 500))
-    code = "import sys; from hallo3_lightning.ablation.status import status; from pathlib import Path; "
+    code = "import sys; from hallo3_lightning.ablation.standing import status; from pathlib import Path; "
     code += (
         "status(Path(sys.argv[1]), root=Path(sys.argv[2])); print('torch' in sys.modules, 'lightning' in sys.modules)"
     )

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from hallo3_lightning.ablation.runs import RunFolder, named
 from hallo3_lightning.cli import main
 from hallo3_lightning.training.checkpoints import newest
-from hallo3_lightning.training.command_line import ConfigOnly
+from hallo3_lightning.training.settings import settings_of
 from hallo3_lightning.training.writing import Folders
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ class Studio:
 
     def place(self, *arguments: str) -> RunFolder:
         """The folder that a command line means."""
-        return named(ConfigOnly(["fit", *arguments[1:]]).settings)
+        return named(settings_of(arguments[1:]))
 
 
 def process(*arguments: str) -> "subprocess.CompletedProcess[str]":

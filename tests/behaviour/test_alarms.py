@@ -5,6 +5,7 @@ import pytest
 from datamodules.synthetic.autoencoder import fit_autoencoder
 from datamodules.synthetic.write import synthesize
 from hallo3_lightning.cli import main
+from hallo3_lightning.training import curves
 from tests.behaviour.studio import LAYER, Studio, events, scalars
 
 
@@ -22,6 +23,8 @@ def test_an_untrained_network_rings(wide, capsys):
     told = capsys.readouterr().out
     assert [step for step, _ in scalars(run, "alarm/low_quality")] == [1, 2]
     assert min(excess for _, excess in scalars(run, "alarm/low_quality")) > 0
+    table = curves.rows(run.path / "curves.csv")
+    assert [step for step, name, _ in table if name == "alarm/low_quality"] == [1, 2]
     assert told.count("low quality: pictures are noisy") == 2
     assert told.count("alarm at step 2: ") == sum(excess[1][1] > 0 for excess in _alarms(run))
     assert "alarm/lips_off" not in events(run).Tags()["scalars"]  # phase 1 hears nothing

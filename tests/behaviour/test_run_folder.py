@@ -13,6 +13,7 @@ from hallo3_lightning.ablation.runs import fingerprint, flat, resolve, results_o
 from hallo3_lightning.cli import main
 from hallo3_lightning.evaluation.conditions import CONDITIONS
 from hallo3_lightning.evaluation.rows_file import read
+from hallo3_lightning.training import kept_clips
 from tests.behaviour.ending import stopping
 from tests.behaviour.studio import TINY, events, read_json, scalars
 
@@ -38,6 +39,15 @@ def test_a_finished_run_has_everything(identity):
     clips = load_file(identity.samples / "clips.safetensors")
     assert clips["generated"].shape == clips["truth"].shape == (3, 32, 3, 32, 32)
     assert clips["generated"].dtype == np.uint8
+    videos = kept_clips.read(identity.samples)
+    assert len(videos) == 3
+    for clip in videos:
+        assert clip.frames == len(clip.loudness) == 32
+        assert {source: (identity.samples / file).stat().st_size > 0 for source, file in clip.files.items()} == {
+            "truth": True,
+            "generated": True,
+            "reconstruction": True,
+        }
 
 
 def test_tensorboard_has_curves_scores_strips_and_videos(studio):

@@ -14,8 +14,8 @@ from lightning import Callback, LightningModule, Trainer
 
 from hallo3_lightning.ablation.runs import named
 from hallo3_lightning.cli import main
-from hallo3_lightning.training.command_line import ConfigOnly
 from hallo3_lightning.training.launching import requeue
+from hallo3_lightning.training.settings import settings_of
 from tests.behaviour.conftest import studio  # noqa: F401  (a fixture)
 from tests.behaviour.studio import ROOT, checkpoint, scalars
 from tests.behaviour.test_resume import same
@@ -114,7 +114,7 @@ def test_the_printed_script_is_the_command_as_a_job(studio, tmp_path, capsys):  
     assert "module load cuda" in script
     srun, stop, *typed = shlex.split(script[-1])
     assert (srun, stop, typed[:3]) == ("srun", "--kill-on-bad-exit=1", [sys.executable, "-m", "hallo3_lightning.cli"])
-    inside, outside = ConfigOnly(typed[3:]).settings, ConfigOnly(command).settings
+    inside, outside = settings_of(typed[4:]), settings_of(command[1:])
     assert inside["slurm"].pop("nodes") == 0, "a job does not submit itself again"
     assert inside["trainer"].pop("num_nodes") == outside["slurm"].pop("nodes") == 2
     outside["trainer"].pop("num_nodes")
@@ -137,7 +137,7 @@ def test_every_start_of_a_job_has_another_port(studio, tmp_path, capsys):  # noq
 def test_a_job_writes_where_its_run_will_be(studio, tmp_path, capsys):  # noqa: F811
     """Clips of a step, by which a run is named among others, count the ranks of all nodes."""
     script = script_of(capsys, "fit", *studio.identity, f"--run.root={tmp_path}", "--trainer.devices=4", *JOB)
-    inside = ConfigOnly(shlex.split(script[-1])[5:]).settings
+    inside = settings_of(shlex.split(script[-1])[6:])
     assert f"#SBATCH --output={named(inside).path}/slurm/%j.log" in script
     assert f"#SBATCH --job-name={named(inside).path.name}" in script
 
