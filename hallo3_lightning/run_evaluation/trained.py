@@ -8,10 +8,11 @@ from typing import Any
 
 from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder
+from hallo3_lightning.ablation.runs import RunFolder, ancestor, scores_only
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.blank import fill
 from hallo3_lightning.training.checkpoints import newest, step_of
+from hallo3_lightning.training.command_line import checkpoint_of_ancestor
 from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.settings import phase_built, settings_of
 
@@ -56,11 +57,16 @@ class Trained:
 
 
 def trained(folder: Path, overrides: Mapping[str, Any]) -> Trained:
-    """The run of a folder. Raises UsageError for one without a checkpoint."""
+    """The run of a folder; one that trains nothing has the weights of the run that it scores.
+
+    Raises UsageError for one without a checkpoint.
+    """
     run = RunFolder(folder)
     if not run.config_file.is_file():
         raise UsageError(f"{folder} is no run: it has no config.yaml; give the folder that `hallo3 fit` made")
     found = newest(run.checkpoints)
+    if found is None and scores_only(config := run.config()) and ancestor(config) is not None:
+        found = checkpoint_of_ancestor(config)
     if found is None:
         raise UsageError(
             f"{folder} is not trained: it has no complete checkpoint; train it with `hallo3 fit --config "

@@ -85,6 +85,20 @@ def test_videos_hold_exactly_what_predict_gives(studio, identity, tmp_path):
     assert read_json(tmp_path / "out/metrics.json")["metrics"]["truth/psnr"]["value"] == pytest.approx(tested, abs=0.02)
 
 
+def test_a_run_that_only_scores_is_evaluated_with_the_weights_it_scores(evaluated, identity, recipe, tmp_path):
+    config = identity.config()
+    config["model"] |= {
+        "init_from": [str(identity.config_file)],
+        "sampling": {**config["model"]["sampling"], "guidance": 1.5},
+    }
+    config["trainer"] |= {"max_steps": 0}
+    config["run"] |= {"evaluate": True, "ancestors": str(identity.path.parent)}
+    run = RunFolder.create(tmp_path / "guided", config)
+    assert main(["evaluate", str(run.path), "--protocol", recipe]) == 0
+    made = read_json(run.path / "evaluation/test/generation.json")
+    assert (made["step"], made["guidance"]) == (2, 1.5)
+
+
 def started(run: RunFolder, recipe: str, out: Path, **environment: str) -> "subprocess.Popen[bytes]":
     command = ["evaluate", str(run.path), "--protocol", recipe, "--out", str(out)]
     return subprocess.Popen(
