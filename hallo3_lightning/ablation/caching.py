@@ -20,6 +20,8 @@ MANIFEST = "cache.json"
 class CacheFolder(RunFolder):
     """The folder of a cache, with the config that it is made by."""
 
+    trains = False
+
     def command(self) -> list[str]:
         """The argv of a process that makes it, goes on with it, or finds it finished."""
         shards = self.config()["data"]["shards"]

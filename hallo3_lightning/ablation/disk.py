@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hallo3_lightning.ablation.jobs import Job
-from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.cost import network, precision_of
 from hallo3_lightning.errors import UsageError
 
@@ -22,7 +21,7 @@ BESIDE_BYTES = 4 * 2**20
 def refuse_full_disk(jobs: Sequence[Job], root: Path) -> None:
     """Raise UsageError where the runs that are not finished need more room than there is."""
     sizes: dict[str, int] = {}
-    needed = sum(_missing(job, sizes) for job in jobs if type(job.folder) is RunFolder)
+    needed = sum(_missing(job, sizes) for job in jobs if job.folder.trains)
     free = shutil.disk_usage(next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())).free
     if needed > free:
         raise UsageError(

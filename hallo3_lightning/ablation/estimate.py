@@ -81,6 +81,8 @@ def _cannot_run(job: Job) -> bool:
 
 
 def _max_steps(job: Job) -> int:
+    if not job.folder.trains:
+        return 0
     return job.status.max_steps or int(job.config.get("trainer", {}).get("max_steps") or 0)
 
 

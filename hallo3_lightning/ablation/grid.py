@@ -76,6 +76,11 @@ class Grid:
         return name_of(self.path)
 
     @property
+    def protocol_file(self) -> Path | None:
+        """Of the protocol that its runs are evaluated under; None where their own test is all."""
+        return home(self.path) / "protocols" / f"{self.protocol}.yaml" if self.protocol else None
+
+    @property
     def axes(self) -> list[str]:
         """Every config key that some arm sets."""
         return list(dict.fromkeys(key for arm in self.arms for key in arm.settings))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hallo3_lightning.ablation.caching import CacheFolder
+from hallo3_lightning.ablation.evaluating import EvaluationFolder, is_evaluation
 from hallo3_lightning.ablation.grid import Grid, Run
 from hallo3_lightning.ablation.runs import NAMED_CACHE, RunFolder, write_atomically
 from hallo3_lightning.errors import UsageError
@@ -58,9 +59,15 @@ def places(grid: Grid, root: Path) -> list[Place]:
 
 
 def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
-    """Runs that runs of the grid start from, and caches that they read."""
+    """Runs that runs of the grid start from, caches that they read, and their evaluations under the grid's protocol."""
     folders = [root / path for path in _written(grid, root).get("ancestors", [])]
-    return [CacheFolder(path) if NAMED_CACHE.fullmatch(path.name) else RunFolder(path) for path in folders]
+    return [_of_its_kind(path) for path in folders]
+
+
+def _of_its_kind(path: Path) -> RunFolder:
+    if is_evaluation(path):
+        return EvaluationFolder(path)
+    return CacheFolder(path) if NAMED_CACHE.fullmatch(path.name) else RunFolder(path)
 
 
 def command(verb: str, grid: Path, root: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hallo3_lightning.ablation import runs
 from hallo3_lightning.ablation.caching import caching_job, with_cache
+from hallo3_lightning.ablation.evaluating import evaluation_job
 from hallo3_lightning.ablation.grid import SEED, Arm, Grid, Run
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.errors import UsageError, unknown
@@ -19,14 +20,16 @@ SCORING = ("model.sampling", "model.init_from", "model.seed", "model.average_dec
 
 
 def plan(grid: Grid, selected: Sequence[Run], root: Path) -> list[Job]:
-    """A job for each selected run, after a job for each run that it starts from.
+    """A job for each selected run, after one for each run that it starts from, and before its evaluation.
 
     Every arm is resolved and checked, whatever is selected. Raises UsageError for a grid that would compare nothing.
     """
     configs = arm_configs(grid, root)
     planned = _Planned(grid, root)
     own = [_job(planned, run, configs[run.arm.name]) for run in selected]
-    return [*planned.above.values(), *own]
+    protocol = grid.protocol_file
+    scored = [] if protocol is None else [evaluation_job(job, protocol) for job in own]
+    return [*planned.above.values(), *own, *scored]
 
 
 def arm_configs(grid: Grid, root: Path) -> dict[str, dict[str, Any]]:

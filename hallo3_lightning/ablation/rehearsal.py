@@ -83,7 +83,7 @@ def _kinds(jobs: Sequence[Job]) -> list[list[Job]]:
     """Runs that are not finished, those of one cost together; what is no training is not measured."""
     kinds: dict[str, list[Job]] = {}
     for job in jobs:
-        if type(job.folder) is RunFolder and not job.has_finished():
+        if job.folder.trains and not job.has_finished():
             kinds.setdefault(_kind(job.config), []).append(job)
     return list(kinds.values())
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from hallo3_lightning.ablation.evaluating import EVALUATIONS
 from hallo3_lightning.ablation.grid import Grid
-from hallo3_lightning.ablation.page import home
 from hallo3_lightning.ablation.places import Place, places
 from hallo3_lightning.ablation.runs import RunFolder, flat
 from hallo3_lightning.errors import UsageError
@@ -20,8 +20,6 @@ from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored
 CEILINGS = ("reconstruction", "real")
 """Sources of clips that are a ceiling: what the autoencoder alone leaves of the truth, and the truth."""
 
-EVALUATIONS = "evaluation"
-"""In a run's folder: evaluations under protocols, each in a folder with the protocol's id."""
 
 GOVERNED = {
     "guidance": "model.sampling.guidance",
@@ -86,7 +84,7 @@ def collect(grid: Grid, root: Path, protocol: str | None = None) -> tuple[list[R
 
     protocol: a name or file as of `hallo3 evaluate`; default the grid's, and where it names none the runs' own test.
     """
-    chosen = protocol or _of_grid(grid)
+    chosen = protocol or (None if grid.protocol_file is None else str(grid.protocol_file))
     results, missing = [], {}
     for place in places(grid, root):
         found = _result(place, chosen)
@@ -95,11 +93,6 @@ def collect(grid: Grid, root: Path, protocol: str | None = None) -> tuple[list[R
         else:
             missing[place.run.name] = found
     return results, missing
-
-
-def _of_grid(grid: Grid) -> str | None:
-    """The file of the protocol that the grid names."""
-    return str(home(grid.path) / "protocols" / f"{grid.protocol}.yaml") if grid.protocol else None
 
 
 def _result(place: Place, protocol: str | None) -> Result | str:

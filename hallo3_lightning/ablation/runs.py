@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import yaml
 
@@ -68,6 +68,9 @@ class RunFolder:
 
     path: Path
 
+    trains: ClassVar[bool] = True
+    """Whether it is a run at all, and not something that runs share or that is made of them."""
+
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> "RunFolder":
         """The folder with its config; one that holds another config is refused with the keys that differ."""
@@ -82,6 +85,11 @@ class RunFolder:
                 )
         write_atomically(run.config_file, yaml.safe_dump(dict(config), sort_keys=False))
         return run
+
+    @property
+    def label(self) -> str:
+        """What to call it where runs are listed."""
+        return self.path.name
 
     @property
     def config_file(self) -> Path:

@@ -59,7 +59,7 @@ def status(grid: Path, *, root: Path = ROOT, watch: bool = False) -> int:
 
 def standing(grid: Grid, root: Path) -> list[Row]:
     """A row for each run that others start from, and for each run of the grid."""
-    folders: list[tuple[str, RunFolder | None]] = [(run.path.name, run) for run in ancestors(grid, root)]
+    folders: list[tuple[str, RunFolder | None]] = [(run.label, run) for run in ancestors(grid, root)]
     folders += [(place.run.name, place.folder) for place in places(grid, root)]
     starts = [attempts.read(run).open for _, run in folders if run is not None]
     tasks = squeue.tasks([start.array for start in starts if start is not None])

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "to see that it runs: NOT A QUALITY SCORE")  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="processes; each holds the networks, 1 to 2 GB "
                         "(%(default)s); their number changes no result, nor does that of ranks of torchrun or srun")  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or auto: cuda where there is one (%(default)s)")
 
 
 def run(
@@ -127,7 +127,9 @@ def _checked_device(device: str) -> str:
 
     import torch
 
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-        raise UsageError(f"--device is {device}, which this machine does not have; give cpu")
+        raise UsageError(f"--device is {device}, which this machine does not have; give cpu, or auto")
     here = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
     return f"cuda:{int(here) % torch.cuda.device_count()}" if device == "cuda" else device
