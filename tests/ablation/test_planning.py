@@ -1,5 +1,6 @@
 """A grid of the project, resolved by the real command line into folders."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hallo3_lightning.ablation.launch import ablate
 from hallo3_lightning.ablation.planning import plan
 from hallo3_lightning.ablation.runs import ancestor_run, fingerprint, resolve
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "experiments" / "tiny"
@@ -179,3 +181,22 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="--root is .*file is a file; name a folder"):
         ablate(ROOT / "experiments" / "grids" / "demo.yaml", root=tmp_path / "file")
+
+
+def test_each_run_is_evaluated_behind_it_under_the_protocol_that_the_grid_names(project, tmp_path):
+    folder, file = tmp_path / "grids", tmp_path / "protocols/own.yaml"
+    folder.mkdir()
+    file.parent.mkdir()
+    file.write_text("{id: own-id, version: 1, about: a test, frames: 17, metrics: [sharpness/laplacian]}")
+    jobs = jobs_of(grid_of(folder, protocol="own"), tmp_path / "runs")
+    run, score = jobs["adaln-seed3"], jobs["adaln-seed3:own-id"]
+    assert len(jobs) == 5, "phase 1, two runs, an evaluation of each"
+    assert (run.folder.trains, score.folder.trains) == (True, False)
+    assert score.needs is run
+    assert score.folder.path == run.folder.path / "evaluation/own-id"
+    assert score.folder.status().state == "pending"
+    score.folder.create(score.folder.path, score.config)
+    assert score.folder.command()[3:] == ["evaluate", str(run.folder.path), "--protocol", str(file), "--device", "cpu"]
+    for hash_there, state in (("another", "pending"), (read_recipe(str(file)).hash, "finished")):
+        (score.folder.path / "metrics.json").write_text(json.dumps({"protocol": {"hash": hash_there}}))
+        assert score.folder.status().state == state
