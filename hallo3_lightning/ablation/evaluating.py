@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.runs import RunFolder, Status
-from hallo3_lightning.evaluation.recipe import read_recipe
 
 EVALUATIONS = "evaluation"
 """In a run's folder: evaluations under protocols, each in a folder with the protocol's id."""
@@ -49,6 +48,8 @@ class EvaluationFolder(RunFolder):
 
 def evaluation_job(run: Job, protocol: Path) -> Job:
     """The job that evaluates a run under the protocol of a file, when that is finished."""
+    from hallo3_lightning.evaluation.recipe import read_recipe  # late: who lists runs has no use for metrics
+
     recipe = read_recipe(str(protocol))
     device = "cpu" if run.config["trainer"]["accelerator"] == "cpu" else "auto"
     under = {"file": str(protocol), "hash": recipe.hash, "device": device}
