@@ -1,8 +1,6 @@
-"""A grid file as it is written: strict YAML, one page over another, and every value of a known kind."""
+"""A grid file as it is written: one page over another, and every value of a known kind."""
 
-import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import yaml
 
 from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.strict_yaml import PLAIN, is_plain, read_strictly
 
 KEYS = (
     "question",
@@ -102,11 +101,8 @@ def settings(path: Path, where: str, given: Any) -> dict[str, Any]:
             raise UsageError(f"{path}: key {key!r} in {where} is no config key; expected one such as model.audio")
         if key == SEED:
             raise UsageError(f"{path}: {where} sets {SEED}; give the grid's 'seeds' instead")
-        if not _plain(value):
-            raise UsageError(
-                f"{path}: '{key}' in {where} has {value!r}; expected text, numbers, true, false, null, or lists and "
-                "mappings of them; quote a date"
-            )
+        if not is_plain(value):
+            raise UsageError(f"{path}: '{key}' in {where} has {value!r}; expected {PLAIN}")
     return given
 
 
@@ -117,18 +113,6 @@ def seeds(path: Path, page: Mapping[str, Any]) -> tuple[int, ...]:
     if not numbers or not given or len(set(given)) < len(given):
         raise UsageError(f"{path}: 'seeds' is {given!r}; expected a list of different whole numbers from 0 on")
     return tuple(given)
-
-
-class _Strict(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML readers silently keep the last."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, _ in reversed(node.value):
-            if isinstance(key, yaml.ScalarNode) and keys[key.tag, key.value] > 1:
-                raise yaml.MarkedYAMLError(None, None, f"key '{key.value}' is given twice", key.start_mark)
-        return node
 
 
 def _layered(path: Path, above: Sequence[Path]) -> dict[str, Any]:
@@ -154,12 +138,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not path.is_file():
         near = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise unknown("grid file", str(path), near)
-    try:
-        page = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    page = read_strictly(path)
     if not isinstance(page, dict):
         raise UsageError(f"{path} is empty or a list; a grid is a mapping with the keys {', '.join(KEYS)}")
     for key in page:
@@ -185,10 +164,3 @@ def _as_typed(folder: Path) -> Path:
     """Seen from here where it is below: a run's settings should not hold where a checkout lies."""
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
-
-
-def _plain(value: Any) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value)) == value)
-    except (TypeError, ValueError):
-        return False
