@@ -2,22 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from datamodules.video.untrusted_video import MAX_PIXELS
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.footage import Framing
 from hallo3_lightning.evaluation.published_metric import ClipScore, SetDistance, metric
 from hallo3_lightning.geometry import FPS
+from hallo3_lightning.strict_yaml import PLAIN, is_plain, read_strictly
 
 FOLDER = Path("experiments/protocols")
 DEFAULT = "hallo3-v1"
 FITS = ("crop", "stretch")
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""It names the folder of an evaluation, and so must lead nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,7 @@ def read_recipe(name: str) -> Recipe:
     path = Path(name) if name.endswith((".yaml", ".yml")) else _named(name)
     if not path.is_file():
         raise UsageError(f"{path} is no file; give one with a protocol, or the name of one in {FOLDER}")
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    told = read_strictly(path)
     if not isinstance(told, dict):
         raise UsageError(f"{path} holds no protocol; expected id, version, about, metrics and so on, one a line")
     return _recipe(told, path)
@@ -99,25 +100,89 @@ def _recipe(told: dict[str, Any], path: Path) -> Recipe:
     absent = sorted({"id", "version", "about", "metrics"} - told.keys())
     if absent:
         raise UsageError(f"{path} has no {', '.join(absent)}; a protocol needs id, version, about and metrics")
-    lists = {key: tuple(told[key]) for key in ("metrics", "choices", "resolution") if told.get(key)}
+    _check(told, path)
+    lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
     found = Recipe(**{**told, **lists})
-    _check(found, path)
+    found.build()  # whose names are looked up there
     return found
 
 
-def _check(recipe: Recipe, path: Path) -> None:
-    if recipe.fps != FPS:
-        raise UsageError(f"{path}: fps is {recipe.fps}; every video is brought to {FPS} a second here")
-    if recipe.crop not in FITS:
-        raise unknown("crop", str(recipe.crop), FITS, str(path))
-    if recipe.frames is not None and not (isinstance(recipe.frames, int) and recipe.frames > 0):
-        raise UsageError(f"{path}: frames is {recipe.frames}; expected a number from 1 on, or null for all")
-    for name in ("data", "generation"):
-        if not isinstance(getattr(recipe, name), Mapping):
-            raise UsageError(f"{path}: {name} is {getattr(recipe, name)}; expected names and values, as {{name: HDTF}}")
-    sides = recipe.resolution
-    if sides is not None and not (len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)):
-        raise UsageError(f"{path}: resolution is {list(sides)}; expected [height, width] in pixels, or null")
-    if not recipe.metrics or len(set(recipe.metrics)) != len(recipe.metrics):
-        raise UsageError(f"{path}: metrics must be one or more ids, none twice")
-    recipe.build()
+def _check(told: Mapping[str, Any], path: Path) -> None:
+    """Raise UsageError for the first setting that is not what it should be."""
+    for key, value in told.items():
+        if not is_plain(value):
+            raise UsageError(f"{path}: {key} has a value that is none of {PLAIN}, and name keys by text")
+        fits, expected = SETTINGS[key]
+        if not fits(value):
+            raise UsageError(f"{path}: {key} is {value!r:.80}; expected {expected}")
+    generation = told.get("generation", {})
+    for key in GENERATION.keys() & generation.keys():
+        (fits, expected), value = GENERATION[key], generation[key]
+        if value is not None and not fits(value):
+            raise UsageError(f"{path}: {key} of generation is {value!r:.80}; expected {expected}, or null")
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and ID.fullmatch(value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_metrics(value: Any) -> bool:
+    return _are_texts(value) and 0 < len(value) == len(set(value))
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(map(_is_count, value)) and value[0] * value[1] <= MAX_PIXELS
+    )
+
+
+def _are_seeds(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(type(seed) is int and seed >= 0 for seed in value)
+
+
+Kind = tuple[Callable[[Any], bool], str]
+"""Whether a value is of it, and what it is in words."""
+
+SETTINGS: Mapping[str, Kind] = {
+    "id": (_is_id, "a word of up to 64 letters, digits, '.', '_' and '-' that begins with one of the first two"),
+    "version": (_is_count, "a whole number from 1 on"),
+    "about": (_is_text, "a line of text"),
+    "metrics": (_are_metrics, "a list of one or more ids, none twice, as [fid/pytorch_fid]"),
+    "data": (_is_mapping, "names and values, as {name: HDTF}"),
+    "fps": (lambda value: type(value) is int and value == FPS, f"{FPS}, to which every video is brought here"),
+    "frames": (lambda value: value is None or _is_count(value), "a number from 1 on, or null for all"),
+    "resolution": (
+        lambda value: value is None or _is_size(value),
+        f"[height, width] of up to {MAX_PIXELS} pixels, or null for the videos' own",
+    ),
+    "crop": (lambda value: value in FITS, " or ".join(FITS)),
+    "generation": (_is_mapping, "names and values, as {steps: 50}"),
+    "choices": (_are_texts, "a list of sentences"),
+}
+
+GENERATION: Mapping[str, Kind] = {
+    "seeds": (_are_seeds, "a list of whole numbers from 0 on"),
+    "guidance": (_is_number, "a number"),
+    "steps": (_is_count, "a whole number from 1 on"),
+}
+"""Those that a run is generated with; null leaves them to the run."""
