@@ -4,9 +4,11 @@ import argparse
 import errno
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from hallo3_lightning import verbs
 from hallo3_lightning.errors import UsageError, unknown
@@ -52,7 +54,21 @@ def _verbs() -> Mapping[str, ModuleType]:
     return {name.replace("_", "-"): importlib.import_module(f"{verbs.__name__}.{name}") for name in files}
 
 
+NEGATIVES = re.compile(r"-[\d.][\d.e]*(,-?[\d.][\d.e]*)+")
+"""Several numbers of which the first is negative: a box that begins left of the picture."""
+
+
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """argparse takes -5 for a value and -5,2 for an option, unless it is joined to its option."""
+        joined: list[str] = []
+        for argument in sys.argv[1:] if args is None else args:
+            if NEGATIVES.fullmatch(argument) and joined and joined[-1].startswith("--"):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return super().parse_known_args(joined, namespace)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 

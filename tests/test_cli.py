@@ -40,6 +40,12 @@ def test_an_option_that_there_is_not(verb, capsys):
     assert said.count("\n") == 1
 
 
+def test_a_box_that_begins_left_of_the_picture_is_no_option(capsys):
+    command = ["animate", "--image=i", "--audio=a", "--weights=absent", "--out=o.mp4", "--face", "-5,-2.5,500,500"]
+    assert main(command) == 2
+    assert "no weights at 'absent'" in capsys.readouterr().err
+
+
 def test_synthesize_writes_shards_and_their_autoencoder_once(tmp_path, capsys):
     typed = ["synthesize", str(tmp_path), "--takes=2", "--held-out=1", "--frames=5", "--size=16", "--workers=1"]
     assert main([*typed, "--channels=6"]) == 0

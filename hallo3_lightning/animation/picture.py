@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from einops import rearrange
@@ -12,6 +13,9 @@ from hallo3_lightning.errors import UsageError
 MAX_PIXELS = 2**27
 """134 million, 11,000 squared: a few bytes of a file can claim any size."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
+"""Pillow's names of those that are read; whatever its name, a file of another form (EPS) could start another program."""
+
 BEHIND = 128
 """Grey that stands behind what is transparent."""
 
@@ -19,19 +23,33 @@ BEHIND = 128
 def read_picture(path: Path) -> np.ndarray:
     """uint8 [H, W, 3], turned as its EXIF tag says; of an animation the first frame, transparency over mid-grey.
 
-    Depths of 16 and 32 bits and floating point become 8 bits. Raises UsageError for a file that is no picture, is damaged,
-    or claims more than MAX_PIXELS.
+    Depths of 16 and 32 bits and floating point become 8 bits. Raises UsageError for a file that is no picture of FORMATS, is
+    damaged, holds numbers that are not finite, or claims more than MAX_PIXELS.
     """
+    with _opened(path) as file:
+        return _decoded(path, file)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:  # not there, a folder, a ring of links, not ours to read
+        raise UsageError(
+            f"no picture at --image {path} ({error.strerror}); name a png, jpeg, webp or another picture file"
+        ) from error
+
+
+def _decoded(path: Path, file: BinaryIO) -> np.ndarray:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is our own limit
-            with Image.open(path) as image:
+            warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or does no harm
+            with Image.open(file, formats=FORMATS) as image:
                 _refuse_bomb(path, image.width * image.height)
                 return _rgb(ImageOps.exif_transpose(image))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UsageError(f"no picture at --image {path}; name a png, jpeg, webp or another picture file") from error
     except UnidentifiedImageError as error:
-        raise UsageError(f"--image {path} is no picture that Pillow can read; give a png, jpeg or webp") from error
+        raise UsageError(
+            f"--image {path} is no picture that Pillow can read safely; give a png, jpeg, webp, avif, gif, bmp or tiff"
+        ) from error
     except Image.DecompressionBombError:
         _refuse_bomb(path, None)
         raise
@@ -59,7 +77,9 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 def _from_depth(values: np.ndarray) -> np.ndarray:
     """Grey [H, W] of 16 or 32 bits, or floating point in 0..1 or 0..255 -> uint8 [H, W, 3]."""
-    numbers = np.nan_to_num(values.astype(np.float64))
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("it holds numbers that are not finite")
     brightest = float(numbers.max(initial=0))
     if np.issubdtype(values.dtype, np.floating):
         scale = 255.0 if brightest <= 1 else 1.0

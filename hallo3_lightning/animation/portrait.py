@@ -99,7 +99,7 @@ def of_picture(path: Path, face: str, embedded: bool) -> Seen:
             "no --face: the whole picture counts as face; give left,top,right,bottom or a folder of detector files"
         )
         return Seen(picture, None, warning=warning)
-    if Path(face).is_dir():
+    if face and Path(face).is_dir():  # the name of nothing is that of the folder one is in
         return _found(picture, path, Path(face), embedded)
     return Seen(picture, Face(_box(face, picture.shape)))
 
@@ -124,7 +124,7 @@ def _box(told: str, shape: tuple[int, ...]) -> Box:
         x0, y0, x1, y1 = (float(number) for number in told.split(","))
     except ValueError:
         raise UsageError(
-            f"--face is {told}; expected left,top,right,bottom in pixels, a folder of detector files, or none"
+            f"--face is '{told}'; expected left,top,right,bottom in pixels, a folder of detector files, or none"
         ) from None
     box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     if not (box[0] < box[2] and box[1] < box[3]):

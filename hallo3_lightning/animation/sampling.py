@@ -38,11 +38,24 @@ class Sampling:
             if condition not in FIELDS:
                 raise unknown("condition", condition, FIELDS, "model.sampling.guided")
         _check_scales(self.guidance if isinstance(self.guidance, Mapping) else {})
+        if not isinstance(self.guidance, Mapping):
+            _check_scale("guidance", self.guidance)
+
+
+MAX_SCALE = 100
+"""Of guidance, either way: far above what shows anything, far below where numbers overflow."""
+
+
+def _check_scale(what: str, scale: float) -> None:
+    if not -MAX_SCALE <= scale <= MAX_SCALE:  # what is no number is not between them either
+        raise UsageError(
+            f"{what} is {scale}; give a scale such as 3.5, from {-MAX_SCALE} to {MAX_SCALE}, or 1 for none"
+        )
 
 
 def _check_scales(scales: Mapping[str, float]) -> None:
     named: set[str] = set()
-    for condition in scales:
+    for condition, scale in scales.items():
         if condition not in GROUPS:
             raise unknown("condition", condition, GROUPS, "model.sampling.guidance")
         again = named & set(GROUPS[condition])
@@ -51,3 +64,4 @@ def _check_scales(scales: Mapping[str, float]) -> None:
                 f"model.sampling.guidance gives {', '.join(sorted(again))} two scales; identity is face and reference together"
             )
         named |= set(GROUPS[condition])
+        _check_scale(f"guidance by {condition}", scale)

@@ -75,6 +75,8 @@ def test_what_branches_have_or_lack_alike_is_one_object():
     [
         ({"guidance": {"audoi": 2.0}}, "no condition 'audoi' in model.sampling.guidance; did you mean 'audio'?"),
         ({"guidance": {"identity": 2.0, "face": 3.0}}, "gives face two scales"),
+        *(({"guidance": scale}, "guidance is ") for scale in (float("nan"), float("inf"), 1e30, -101)),
+        ({"guidance": {"text": float("nan")}}, "guidance by text is nan; give a scale such as 3.5, from -100 to 100"),
         ({"guided": ("voice",)}, "no condition 'voice'"),
         ({"steps": 0}, "0 sampling steps; give 1 to 1000"),
         ({"steps": 1001}, "1001 sampling steps"),

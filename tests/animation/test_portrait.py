@@ -3,11 +3,12 @@
 import struct
 import zlib
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from datamodules.prepare.face import Face
 from hallo3_lightning.animation.picture import BEHIND, read_picture
@@ -78,16 +79,48 @@ def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, side):
         read_picture(tmp_path / "bomb.png")
 
 
-def test_what_is_no_picture_is_said(tmp_path):
-    (tmp_path / "notes.png").write_text("a text")
+def torn(path: Path, share: float) -> None:
+    """Leave only the beginning of a picture."""
+    plain(size=(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[: round(share * path.stat().st_size)])
+
+
+NO_PICTURES = {
+    "notes.png": (lambda path: path.write_text("a text"), "no picture that Pillow can read"),
+    "torn.png": (lambda path: torn(path, 0.6), "damaged"),
+    "torn.tif": (lambda path: torn(path, 0.01), "no picture that Pillow can read"),
+    "absent.png": (lambda path: None, "no picture at --image .* .No such file"),
+    "folder.png": (lambda path: path.mkdir(), "no picture at --image .* .Is a directory"),
+    "ring.png": (lambda path: path.symlink_to(path), "no picture at --image .* .Too many levels"),
+    "nan.tif": (lambda path: depth(path, np.nan), "not finite"),
+    "dark.tif": (lambda path: depth(path, -np.inf), "not finite"),
+}
+
+
+def depth(path: Path, odd: float) -> None:
+    """A picture of floating point with one odd pixel."""
+    Image.fromarray(np.array([[0.2, odd], [0.1, -3e38]], np.float32)).save(path)
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_what_is_no_picture_is_one_sentence_and_no_warning(tmp_path, name, recwarn):
+    write, sentence = NO_PICTURES[name]
+    write(tmp_path / name)
+    with pytest.raises(UsageError, match=sentence):
+        read_picture(tmp_path / name)
+    assert list(recwarn) == []
+
+
+def test_a_picture_starts_no_program(tmp_path, monkeypatch):
+    """Pillow gives EPS to Ghostscript, whatever the file is called."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    plain(size=(64, 64)).save(tmp_path / "portrait.png", "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # looked for anew
     with pytest.raises(UsageError, match="no picture that Pillow can read"):
-        read_picture(tmp_path / "notes.png")
-    plain(size=(64, 64)).save(tmp_path / "torn.png")
-    (tmp_path / "torn.png").write_bytes((tmp_path / "torn.png").read_bytes()[:60])
-    with pytest.raises(UsageError, match="damaged"):
-        read_picture(tmp_path / "torn.png")
-    with pytest.raises(UsageError, match="no picture at --image"):
-        read_picture(tmp_path / "absent.png")
+        read_picture(tmp_path / "portrait.png")
+    assert not (tmp_path / "started").exists()
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -141,11 +174,18 @@ def test_any_size_of_picture_fills_the_model_s_size_and_a_film_of_even_sides(siz
     assert (x1 - x0) % 2 == (y1 - y0) % 2 == 0
 
 
-@pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "5,5,5,9", "50,0,60,5", "nowhere"])
+@pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "5,5,5,9", "50,0,60,5", "nowhere", "", "nan,0,5,5"])
 def test_a_face_that_is_no_box_in_the_picture_is_said(tmp_path, box):
     plain(size=(40, 30)).save(tmp_path / "portrait.png")
     with pytest.raises(UsageError, match="left,top,right,bottom"):
         looked_at(str(tmp_path / "portrait.png"), box)
+
+
+def test_a_face_may_reach_beyond_the_picture(tmp_path):
+    plain(size=(40, 30)).save(tmp_path / "portrait.png")
+    face = looked_at(str(tmp_path / "portrait.png"), "-5,-5,500,20").face
+    assert face is not None
+    assert face.box == (0, 0, 40, 20)
 
 
 def test_a_face_that_nobody_told_of_is_warned_about(tmp_path):
