@@ -110,7 +110,7 @@ def prepare(request: Request, console: Console) -> Prepared:
     heard = None if request.from_pipe else speech.survey()
     encoders = network.encoders()
     portrait = placed(seen, network.pixels(encoders.video), request.fit)
-    notes = [portrait.warning] if portrait.warning else []
+    notes = [warning for warning in (portrait.warning, heard.warning if heard else "") if warning]
     if request.max_memory is not None:
         needs = needs_of(blank, encoders, network.inputs, sampling, placement.on_gpu)
         placement, told = fitting(needs, parsed(request.max_memory), placement, request.precision is None)

@@ -18,6 +18,7 @@ from einops import rearrange
 from datamodules.video.sound_track import is_finite
 from datamodules.video.untrusted_video import CONTAINERS
 from hallo3_lightning.animation.sound_track import SoundTrack
+from hallo3_lightning.animation.told_length import broken_off
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
@@ -44,6 +45,8 @@ class Heard:
     channels: int
     digest: str
     """SHA-256 of the file's bytes."""
+    warning: str = ""
+    """One sentence for the user where there is less than the file says; empty where it is whole."""
 
     @property
     def frames(self) -> int:
@@ -74,7 +77,9 @@ class Speech:
             first = first or (frame.sample_rate, frame.layout.nb_channels)
         if first is None or duration_s == 0:
             raise UsageError(f"--audio {self.name} has no sound in it, its length is zero; record it again")
-        return Heard(duration_s, *first, _digest(self.source))
+        with self._opened() as container:
+            warning = broken_off(self.source, container, duration_s)
+        return Heard(duration_s, *first, _digest(self.source), warning)
 
     def pieces(self, sound: SoundTrack | None = None) -> Iterator[np.ndarray]:
         """The speech from its beginning: float32 [S] in [-1, 1] at 16 kHz, mono, S as it comes; `sound` hears it too.

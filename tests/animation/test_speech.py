@@ -55,6 +55,7 @@ def test_every_form_is_heard_as_it_was_spoken(tmp_path, name):
     speech = Speech(name, record(tmp_path / name, codec, rate_hz, layout))
     found, samples = speech.survey(), heard(speech)
     assert (found.rate_hz, found.channels) == (rate_hz, 2 if layout == "stereo" else 1)
+    assert found.warning == ""
     assert float(found.duration_s) == pytest.approx(1.5, abs=0.06)  # some forms are filled up to whole packets
     assert len(samples) / 16_000 == pytest.approx(float(found.duration_s), abs=1e-3)
     spectrum = np.abs(np.fft.rfft(samples[:16_000]))
@@ -96,6 +97,22 @@ def test_sound_of_no_length_and_of_no_numbers_is_refused(tmp_path):
     (tmp_path / "text.wav").write_text("not a sound")
     with pytest.raises(UsageError, match="cannot be decoded"):
         Speech("text.wav", tmp_path / "text.wav").survey()
+
+
+@pytest.mark.parametrize("name", ["low.wav", "old.aiff"])
+def test_a_recording_that_was_cut_off_is_warned_about(tmp_path, name):
+    path = record(tmp_path / name, *FORMS[name], seconds=4)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = Speech(name, path).survey()
+    assert 1 < found.duration_s < 3
+    assert f"says that it lasts 4.0 s, and {float(found.duration_s):.1f} s of it are there" in found.warning
+
+
+@pytest.mark.parametrize("told", [0, 0x7FFFF024, 0xFFFFFFFF])
+def test_a_recording_that_came_through_a_pipe_says_no_length(tmp_path, told):
+    path = record(tmp_path / "low.wav", *FORMS["low.wav"])
+    path.write_bytes(path.read_bytes()[:4] + told.to_bytes(4, "little") + path.read_bytes()[8:])
+    assert Speech("low.wav", path).survey().warning == ""
 
 
 def test_a_playlist_opens_no_other_file(tmp_path):
