@@ -24,6 +24,7 @@ demo: setup
 	$(BIN)/hallo3 synthesize data/tiny
 	$(BIN)/hallo3 ablate $(GRID)
 	$(BIN)/hallo3 compare $(GRID)
+	$(BIN)/hallo3 report $(GRID)
 
 test: setup
 	$(BIN)/pytest --numprocesses 2
