@@ -207,7 +207,8 @@ def _sum(parts: Sequence[_Part]) -> _Part:
     total = sum(part.variance for part in parts)
     if not total > 0:
         return _Part(total, 1.0)
-    return _Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))
+    # Shares, whose squares are numbers where those of very small variances are not.
+    return _Part(total, 1 / sum((part.variance / total) ** 2 / part.freedom for part in parts))
 
 
 def _p(gap: float, parts: Sequence[_Part]) -> float:

@@ -130,6 +130,15 @@ def test_cliffs_delta_counts_pairs(a, b):
     assert cliffs_delta(a, b) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("size", [1e-150, 1e-82, 1e100])
+def test_the_size_of_scores_does_not_matter(size):
+    """Their fourth powers are no numbers any more."""
+    runs = [{f"c{i}": float((i + seed) % 3 - i % 2) for i in range(8)} for seed in range(3)]
+    scaled = [{clip: size * value for clip, value in run.items()} for run in runs]
+    for found, expected in ((mean(scaled), mean(runs)), (paired(scaled, scaled[:1]), paired(runs, runs[:1]))):
+        assert (found.low / size, found.high / size) == pytest.approx((expected.low, expected.high), rel=1e-2)
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Identities and seeds both drawn, 400 times: 95 % hold it, or somewhat more."""
     rng, held = np.random.default_rng(0), 0
