@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.published_metric import IN_SET
-from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored, read
+from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored, is_writable, read
 
 RUN = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")
 """How the folder of a run is named."""
@@ -86,6 +86,7 @@ def arms_of(given: Sequence[str]) -> Arms:
     """
     named = [_named(one) for one in given]
     names = _told_apart(named)
+    _refuse_unwritable(names)
     groups: dict[str, list[Path]] = {}
     for name, (_, path, _) in zip(names, named, strict=True):
         groups.setdefault(name, []).append(path)
@@ -122,6 +123,13 @@ def _told_apart(named: Sequence[tuple[str, Path, int | None]]) -> list[str]:
 
 def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
+
+
+def _refuse_unwritable(names: Sequence[str]) -> None:
+    """They stand in tables and pictures."""
+    for name in names:
+        if not is_writable(name):
+            raise UsageError(f"{name!r} is no name in UTF-8; give another to that folder: NAME=FOLDER")
 
 
 def _refuse_twice(paths: Sequence[Path]) -> None:

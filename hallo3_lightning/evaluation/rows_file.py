@@ -2,12 +2,11 @@
 
 {"clip": ..., "conditions": {"yaw": degrees, ...}}
 {"clip": ..., "source": "generated", "metric": ..., "value": number or null, "status": "scored" or why not,
- "unit": ..., "higher_is_better": ..., "frames": of the clip, where they are known,
+ "unit": ..., "higher_is_better": true, false or null, "frames": of the clip, where they are known,
      "protocol": ..., "protocol_hash": ..., "stamp": where the numbers are no scores}
 """
 
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,12 @@ video's path under the folder without its ending."""
 
 SCORED, UNSCORED = "scored", "no score"
 GENERATED = "generated"
+
+LARGEST = 1e100
+"""Of any number: statistics take squares and sum them, which must give numbers too."""
+
+NAME_BYTES = 100
+"""Of a condition's name, which becomes part of a file's."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def conditions_of(path: Path, clips: Collection[str]) -> dict[str, dict[str, flo
         raise UsageError(f'there is no {path}; expected a file of lines like {{"clip": "a", "yaw": 12.5}}')
     given = Scored()
     for row, where in _parsed(path):
-        _take(given, {"clip": row["clip"], "conditions": {k: v for k, v in row.items() if k != "clip"}}, where)
+        _take_conditions(given, row["clip"], {name: value for name, value in row.items() if name != "clip"}, where)
     named = {clip for values in given.conditions.values() for clip in values}
     if not named & set(clips):
         raise UsageError(
@@ -114,17 +119,27 @@ def conditions_of(path: Path, clips: Collection[str]) -> dict[str, dict[str, flo
     return given.conditions
 
 
+def is_writable(text: str) -> bool:
+    """Whether a file in UTF-8 can hold it: names of files and JSON may have halves of characters."""
+    return text == text.encode("utf-8", "replace").decode()
+
+
 def _parsed(file: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Each line's object and where it stands. Raises UsageError for a line that is none of a clip."""
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")  # splitlines would part names that hold a U+2028
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{file}, line {number}"
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
-        if not isinstance(row, dict) or not isinstance(row.get("clip"), str):
+        clip = row.get("clip") if isinstance(row, dict) else None
+        if not isinstance(clip, str) or not is_writable(clip):
             raise UsageError(f'{where} is no row; expected one JSON object with a "clip"')
         yield row, where
 
@@ -132,28 +147,64 @@ def _parsed(file: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
 def _take(found: Scored, row: Mapping[str, Any], where: str) -> None:
     clip, conditions = row["clip"], row.get("conditions", {})
     if not isinstance(conditions, dict):
-        raise UsageError(f"{where}: conditions of '{clip}' are {conditions!r}; expected names and numbers")
+        raise _wrong(row, "conditions", where, "names and numbers")
+    if row.get("frames") is not None and not (type(row["frames"]) is int and 0 <= row["frames"] <= LARGEST):
+        raise _wrong(row, "frames", where, "a whole number from 0 on")
     if row.get("frames"):
-        found.conditions.setdefault("length", {}).setdefault(clip, _number(row, "frames", where) / FPS)
+        found.conditions.setdefault("length", {}).setdefault(clip, row["frames"] / FPS)
+    _take_conditions(found, clip, conditions, where)
+    value = None if row.get("value") is None else _number(row, "value", where)
+    if "metric" in row:
+        _take_score(found, row, value, where)
+
+
+def _take_conditions(found: Scored, clip: str, conditions: Mapping[str, Any], where: str) -> None:
     for name, value in conditions.items():
+        if not _is_condition(name):
+            raise UsageError(
+                f"{where}: {name!r:.80} is no name of a condition; expected one line of up to {NAME_BYTES} bytes, without "
+                "/ or \\ and with no dot in front, as yaw"
+            )
         if value is not None:
             found.conditions.setdefault(name, {})[clip] = _number(conditions, name, where)
-    value = None if row.get("value") is None else _number(row, "value", where)
-    if "metric" not in row:
-        return
-    protocol = f"protocol {row['protocol']} {row.get('protocol_hash', '')}".strip() if "protocol" in row else None
-    found.stamps.update(dict.fromkeys(stamp for stamp in (row.get("stamp"), protocol) if stamp))
-    source, name = row.get("source", GENERATED), row["metric"]
-    fresh = Metric(name, source, row.get("unit") or "", row.get("higher_is_better"))
-    metric = found.metrics.setdefault((source, name), fresh)
+
+
+def _take_score(found: Scored, row: Mapping[str, Any], value: float | None, where: str) -> None:
+    told = {key: _text(row, key, where) for key in ("stamp", "protocol", "protocol_hash", "unit", "status")}
+    protocol = f"protocol {told['protocol']} {told['protocol_hash']}".strip() if told["protocol"] else ""
+    found.stamps.update(dict.fromkeys(stamp for stamp in (told["stamp"], protocol) if stamp))
+    name, source = _text(row, "metric", where), _text(row, "source", where) or GENERATED
+    if not name:
+        raise _wrong(row, "metric", where, "its name")
+    higher = row.get("higher_is_better")
+    if higher is not None and not isinstance(higher, bool):
+        raise _wrong(row, "higher_is_better", where, "true, false or null")
+    metric = found.metrics.setdefault((source, name), Metric(name, source, told["unit"], higher))
     if value is None:
-        metric.unscored[clip] = row.get("status") or UNSCORED
+        metric.unscored[row["clip"]] = told["status"] or UNSCORED
     else:
-        metric.scores[clip] = value
+        metric.scores[row["clip"]] = value
+
+
+def _is_condition(name: str) -> bool:
+    """Whether it can be part of a file's name, and names no other folder."""
+    return name.isprintable() and 0 < len(name.encode()) <= NAME_BYTES and name[0] != "." and not {*"/\\"} & {*name}
+
+
+def _text(row: Mapping[str, Any], name: str, where: str) -> str:
+    """Of one line; "" where there is none."""
+    value = row.get(name)
+    if value is not None and not (isinstance(value, str) and value.isprintable()):
+        raise _wrong(row, name, where, "a line of text")
+    return value or ""
 
 
 def _number(row: Mapping[str, Any], name: str, where: str) -> float:
     value = row[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UsageError(f"{where}: {name} is {value!r}; expected a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise _wrong(row, name, where, f"a number, no larger than {LARGEST:g}")
     return float(value)
+
+
+def _wrong(row: Mapping[str, Any], name: str, where: str, expected: str) -> UsageError:
+    return UsageError(f"{where}: {name} is {row[name]!r:.80}; expected {expected}")

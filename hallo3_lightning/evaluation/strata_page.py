@@ -36,7 +36,7 @@ class Line:
 def table(strata: Strata, found: Arms) -> Table:
     """Every metric of every arm along the cells; grey where clips are few, and what there is to read scores beside."""
     page = Table(
-        title=f"{strata.dimension.name} ({strata.dimension.unit})",
+        title=escape(f"{strata.dimension.name} ({strata.dimension.unit})"),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -62,7 +62,8 @@ def markdown(strata: Strata, found: Arms, least: int) -> str:
     page.append("|---|---|" + "---:|" * len(strata.cells))
     for line in lines(strata, found):
         shown = [f"({text})" if few and text != "–" else text for text, few in zip(line.cells, line.few, strict=True)]
-        page.append("| " + " | ".join([_heading(line.metric, found), line.arm, *shown]) + " |")
+        named = [text.replace("|", "\\|") for text in (_heading(line.metric, found), line.arm)]
+        page.append("| " + " | ".join([*named, *shown]) + " |")
     told = [f"- {_sentence(strata, contrast)}" for contrast in strata.contrasts] or [f"- {_nothing(strata)}"]
     return "\n".join([*page, "", caption(strata, found, least), "", *told, ""])
 

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hallo3_lightning.evaluation.arms import Arms
 from hallo3_lightning.evaluation.rows_file import GENERATED
 from hallo3_lightning.evaluation.strata import Strata
 from hallo3_lightning.evaluation.strata_page import BETTER, SHARED, words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ACROSS = 4
 INCHES = (3.0, 2.4)
@@ -23,11 +26,19 @@ Point = tuple[float, float, float, bool]
 
 
 def draw(strata: Strata, found: Arms, path: Path) -> None:
-    """Write it as PNG."""
+    """Write it as PNG, unless there is nothing to draw."""
+    import matplotlib
+
+    metrics = [*strata.set_metrics, *strata.metrics]
+    if metrics:
+        with matplotlib.rc_context({"text.parse_math": False}):  # names may hold a $
+            _figure(strata, found, metrics).savefig(path, dpi=120)
+
+
+def _figure(strata: Strata, found: Arms, metrics: Sequence[str]) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    metrics = [*strata.set_metrics, *strata.metrics]
     across = min(ACROSS, len(metrics))
     down = math.ceil(len(metrics) / across)
     figure = Figure(figsize=(INCHES[0] * across + 0.4, INCHES[1] * down + 0.9), layout="constrained")
@@ -41,7 +52,7 @@ def draw(strata: Strata, found: Arms, path: Path) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 6), fontsize=7)
     title = f"by {strata.dimension.name} ({strata.dimension.unit}); pale: few clips"
     figure.suptitle("\n".join([title, *(["; ".join(found.stamps)] if found.stamps else [])]), fontsize=9)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def _panel(axis: Any, strata: Strata, found: Arms, metric: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.arms import Arm, Arms
 from hallo3_lightning.evaluation.distances import ClipRows
 from hallo3_lightning.evaluation.kept import FOLDER, Store
@@ -49,7 +50,8 @@ def set_distances(found: Arms, metrics: Sequence[str] = ()) -> dict[str, SetDist
     for name in metrics or found.metrics:
         if found.is_of_sets(name):
             distance = metric(name)
-            assert isinstance(distance, SetDistance)
+            if not isinstance(distance, SetDistance):
+                raise UsageError(f"clips are '{IN_SET}' of {name}, which is no distance of sets; score them again")
             there[name] = distance
     return dict(sorted(there.items(), key=lambda item: item[1].biased))
 

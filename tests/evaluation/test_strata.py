@@ -1,6 +1,7 @@
 """Clips into cells, cells to equal numbers, and the command on rows of known scores."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,50 @@ def test_the_command_writes_table_pictures_and_numbers(tmp_path, capsys):
     assert "| metric | arm | 0-15, n=5 | 15-30, n=5 |" in page
     assert "| sync ↑ u | run | 4.40 ±0.589 | 2.90 ±0.589 |" in page
     assert (tmp_path / "out/strata-yaw.png").stat().st_size > 5000
+
+
+def test_names_are_shown_as_they_are(tmp_path, capsys):
+    """Neither as markup nor as formulae, and none parts a cell of the table."""
+    odd = "[red] $x_{$ | <b>"
+    rows = [
+        {"clip": f"c{i}", "conditions": {odd: i}, "metric": odd, "value": i, "unit": "$x_{$", "source": source,
+         "stamp": odd}
+        for i in range(4) for source in ("generated", "[bold]$x_{$")
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "out"
+    assert main(["strata", f"$y_{{$|[b]={tmp_path}", "--out", str(out), "--least", "2"]) == 0
+    assert f"{odd} (thirds of the clips)" in " ".join(capsys.readouterr().out.split())
+    assert r"| [red] $x {$ \| <b> $x_{$ | $y_{$\|[b] |" in (out / "strata.md").read_text()
+    assert (out / f"strata-{odd}.png").is_file()
+
+
+def test_a_condition_that_no_clip_fits_has_no_picture(tmp_path, capsys):
+    rows = [{"clip": f"c{i}", "conditions": {"yaw": 200, "loudness": i}, "metric": "m", "value": i} for i in range(4)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert main(["strata", str(tmp_path), "--least", "2"]) == 0
+    assert "4 clips in no cell" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.glob("*.png")] == ["strata-loudness.png"]
+
+
+def test_clips_in_the_set_of_what_is_none_are_refused(tmp_path, capsys):
+    row = {
+        "clip": "a",
+        "conditions": {"yaw": 3},
+        "metric": "sharpness/laplacian",
+        "value": None,
+        "status": "in the set",
+    }
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    assert main(["strata", str(tmp_path)]) == 2
+    assert "of sharpness/laplacian, which is no distance of sets; score them again" in capsys.readouterr().err
+
+
+def test_a_folder_whose_name_is_no_text_is_given_another(tmp_path):
+    folder = written(tmp_path / os.fsdecode(b"bad\xff"), [5.0] * 4)
+    with pytest.raises(UsageError, match="is no name in UTF-8; give another to that folder: NAME=FOLDER"):
+        arms_of([str(folder)])
+    assert [arm.name for arm in arms_of([f"good={folder}"]).arms] == ["good"]
 
 
 def test_protocol_and_stamp_stand_on_everything(tmp_path, capsys):
