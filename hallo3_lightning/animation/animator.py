@@ -7,21 +7,19 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from hallo3_lightning.animation.prediction import prediction
+from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.residency import Residency
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
 from hallo3_lightning.animation.sound import KnownSound, Sound
+from hallo3_lightning.animation.window_sampling import WindowSampling
 from hallo3_lightning.animation.windows import Loop, Window, windows_as_heard
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
-from hallo3_lightning.diffusion.sampler import sampler
-from hallo3_lightning.diffusion.schedule import schedule
 from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.frozen import FrozenEncoders, pixels, signed
-from hallo3_lightning.randomness import normal
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ class Animator:
         shortcuts: approximations, all off by default.
         residency: what waits in main memory while it is idle.
         tiled: whether frames are decoded over tiles of the picture, for less memory.
+        division: who evaluates which branches of guidance.
     """
 
     denoiser: Denoiser
@@ -82,6 +81,7 @@ class Animator:
     shortcuts: Shortcuts = EXACT
     residency: Residency = Residency()
     tiled: bool = False
+    division: Division = UNDIVIDED
 
     @torch.no_grad()
     def frames(
@@ -123,16 +123,9 @@ class Animator:
 
     def sampled(self, clip: Batch, window: int) -> Tensor:
         """Latents [B, T, c, h, w] of a clip with all its conditions, from noise that the window's number names."""
-        positions, beside = clip.positions, clip.motion_latents
-        assert positions is not None
-        assert beside is not None
-
-        def noise(draw: int) -> Tensor:
-            return normal(beside.shape[1:], self.seed, f"sampling {window}", positions, draw)
-
-        visited = schedule(self.process, self.sampling.steps, self.sampling.oddities)
-        predict = prediction(self.denoiser, clip, self.sampling, self.shortcuts)
-        return sampler(self.sampling.sampler)(predict, noise, visited)
+        return WindowSampling(
+            self.denoiser, self.process, self.sampling, self.seed, self.shortcuts, self.division
+        ).latents(clip, window)
 
     def disturbed(self, motion: Tensor, positions: Tensor, window: int) -> Tensor:
         """Motion frames [B, n, 3, H, W] in [-1, 1] as a window is given them."""

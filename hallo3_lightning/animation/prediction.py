@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.guidance import Chain, chain
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
@@ -17,31 +18,49 @@ from hallo3_lightning.model.sites import Signal
 from hallo3_lightning.model.transformer import Stack, every_block
 
 
-def prediction(denoiser: Denoiser, clip: Batch, sampling: Sampling, shortcuts: Shortcuts = EXACT) -> Predict:
-    """The guided v of noisy latents under the conditions of a clip; what no step changes is computed here, once."""
+def prediction(
+    denoiser: Denoiser,
+    clip: Batch,
+    sampling: Sampling,
+    shortcuts: Shortcuts = EXACT,
+    division: Division = UNDIVIDED,
+) -> Predict:
+    """The guided v of noisy latents under the conditions of a clip; what no step changes is computed here, once.
+
+    `division` says which branches are evaluated here, and where the answers to the others come from.
+    """
     links = chain(sampling.guidance, sampling.guided)
     branches = links.branches(clip)
-    signals = denoiser.branch_signals(branches)
+    own = division.own(branches)
+    signals = denoiser.branch_signals(own)
     through = _stacks(shortcuts)
-    guided = _of_branches(denoiser, branches, signals, links, through())
+    guided = _of_branches(denoiser, own, signals, links, through(), division)
     if shortcuts.unguided == 0 or not links.links:
         return guided
-    last = {name: _last(signal, len(branches)) for name, signal in signals.items()}
-    alone = _of_branches(denoiser, branches[-1:], last, Chain((), ()), through())
+    if own[-1] is branches[-1]:
+        last = {name: _last(signal, len(own)) for name, signal in signals.items()}
+    else:
+        last = denoiser.branch_signals(branches[-1:])
+    alone = _of_branches(denoiser, branches[-1:], last, Chain((), ()), through(), division)
     return lambda noisy, step: (alone if step < shortcuts.unguided * NUM_STEPS else guided)(noisy, step)
 
 
 def _of_branches(
-    denoiser: Denoiser, branches: Sequence[Batch], signals: dict[str, Signal], links: Chain, through: Stack
+    denoiser: Denoiser,
+    own: Sequence[Batch],
+    signals: dict[str, Signal],
+    links: Chain,
+    through: Stack,
+    division: Division,
 ) -> Predict:
-    together = joined(branches)
+    together = joined(own)
     assert together.motion_latents is not None
     conditions = denoiser.prepared(signals, together.motion_latents)
 
     def predict(noisy: Tensor, step: int) -> Tensor:
         steps = torch.full((len(together),), step, device=noisy.device)
-        v = denoiser(torch.cat([noisy] * len(branches)), steps, together, conditions, through)
-        return links.guided(v.chunk(len(branches)))
+        v = denoiser(torch.cat([noisy] * len(own)), steps, together, conditions, through)
+        return links.guided(division.every(v, links.num_branches))
 
     return predict
 

@@ -50,7 +50,7 @@ def test_a_clip_does_not_depend_on_the_others_of_its_batch(animator):
     assert difference.max() <= 1, "a rounding at most: other batch sizes add up in other orders"
 
 
-@pytest.mark.parametrize("motion_frames", [0, 1, 2, 4])
+@pytest.mark.parametrize("motion_frames", [0, 1, 2, 4, 8])
 def test_a_window_goes_on_from_the_last_frames_of_the_one_before(motion_frames, animator):
     animator = replace(animator, motion_frames=motion_frames)
     batch = portraits(TOTAL)
@@ -148,7 +148,7 @@ def test_a_window_begins_when_its_sound_and_two_frames_more_are_there(animator):
 
 
 @pytest.mark.parametrize("loop", ["exact", "published"])
-@pytest.mark.parametrize("motion_frames", [0, 1, 2, 4])
+@pytest.mark.parametrize("motion_frames", [0, 1, 2, 4, 8])
 def test_a_video_that_is_gone_on_with_is_the_unbroken_one(motion_frames, loop, animator):
     animator, batch = replace(animator, motion_frames=motion_frames, loop=loop), portraits(TOTAL)
     chunks = list(animator.frames(batch, TOTAL))
