@@ -19,7 +19,7 @@ from hallo3_lightning.evaluation.measuring import Measure, Plan, estimate, measu
 from hallo3_lightning.evaluation.networks import Networks
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.evaluation.report import write_report
-from hallo3_lightning.evaluation.scoring import Scores, lacks_real, score
+from hallo3_lightning.evaluation.scoring import Scores, conditions_given, lacks_real, score
 from hallo3_lightning.evaluation.shares import Share
 from hallo3_lightning.evaluation.told import Told
 
@@ -45,12 +45,13 @@ class FolderEvaluation:
             made = plan(self._features, self.networks, finders, self.recipe.framing)
             used = self._networks(made, finders)
             self.networks.check(used)
+            given = conditions_given(self.pairing)  # which may be wrong, and measuring takes hours
             self._measure(made, finders, console)
             if not self.share.is_first:
                 return None
             self.share.wait(lambda: len(undone(self.pairing, self._store, made)), "clips' features")
             self._store.sweep()
-            scores = score(self.recipe, self.pairing, self._store, made, told)
+            scores = score(self.recipe, self.pairing, self._store, made, told, given)
             curves = frame_curves(self.pairing, self._store, made)
             table = write_report(self.out, self.recipe, self.pairing, self.networks, used, finders, scores, curves)
         console.print(table, markup=False, highlight=False, soft_wrap=True)

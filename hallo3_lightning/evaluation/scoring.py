@@ -59,8 +59,21 @@ class Scores:
         return not any(row.get("status", "").startswith(UNREADABLE) for row in self.rows)
 
 
-def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan, told: Told) -> Scores:
-    """The scores of all clips, each of which has its features kept."""
+def conditions_given(pairing: Pairing) -> Mapping[str, Mapping[str, float]]:
+    """What a conditions.jsonl among the true videos says of them. Raises UsageError for one that cannot be read."""
+    file = pairing.folders.get("real", Path()) / CONDITIONS
+    return conditions_of(file, pairing.clips("real")) if pairing.paired and file.is_file() else {}
+
+
+def score(
+    recipe: Recipe,
+    pairing: Pairing,
+    store: Store,
+    plan: Plan,
+    told: Told,
+    given: Mapping[str, Mapping[str, float]],
+) -> Scores:
+    """The scores of all clips, each of which has its features kept; given: as `conditions_given` says."""
     metrics: dict[str, Mapping[str, Any]] = {}
     not_scored: dict[str, str] = {}
     rows: list[Mapping[str, Any]] = []
@@ -79,7 +92,7 @@ def score(recipe: Recipe, pairing: Pairing, store: Store, plan: Plan, told: Told
         else:
             metrics[name], of_clips = _set_distance(found, pairing, store)
             rows += of_clips
-    rows += [*_conditions(pairing, store, plan), *told.rows]
+    rows += [*_conditions(pairing, store, plan, given), *told.rows]
     rung = [*told.alarms, *alarms_of_videos(rows)]
     return Scores(metrics, not_scored, rows, _notes(pairing, store), _missing(recipe, plan), rung, told)
 
@@ -89,11 +102,11 @@ def lacks_real(found: ClipScore | SetDistance, pairing: Pairing) -> bool:
     return "real" not in pairing.folders and (isinstance(found, SetDistance) or found.needs_pair)
 
 
-def _conditions(pairing: Pairing, store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
+def _conditions(
+    pairing: Pairing, store: Store, plan: Plan, given: Mapping[str, Mapping[str, float]]
+) -> Iterator[dict[str, Any]]:
     """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds, mean
     |yaw| in degrees where expressions were looked at, and what a conditions.jsonl among them says."""
-    file = pairing.folders.get("real", Path()) / CONDITIONS
-    given = conditions_of(file, pairing.clips("real")) if pairing.paired and file.is_file() else {}
     for video in _of(pairing, "real") if pairing.paired else []:
         kept = store.kept(video, [TURNED] if TURNED in plan.fingerprints["real"] else [])
         known = {"length": kept.frames / FPS}
