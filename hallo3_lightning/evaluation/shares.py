@@ -20,6 +20,9 @@ Item = TypeVar("Item")
 NAMES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 """Where torchrun and srun say which process this is, and of how many."""
 
+LOCAL_NAMES = ("LOCAL_RANK", "SLURM_LOCALID")
+"""Where they say which of the processes on its machine it is."""
+
 STALLED_S = 4 * 3600.0
 """Without a new piece for so long, the process that makes it is taken for gone: a clip of minutes takes an hour."""
 POLL_S = 1.0
@@ -42,9 +45,15 @@ class Share:
         return items[self.rank :: self.ranks]
 
     def place(self, out: Path) -> Path:
-        """A folder that is this process's own: two evaluations of one rank shut each other out there."""
+        """A folder that is this process's own: two evaluations of one rank shut each other out there. Raises UsageError
+        where there can be none."""
         found = out if self.ranks == 1 or self.is_first else out / "ranks" / str(self.rank)
-        found.mkdir(parents=True, exist_ok=True)
+        try:
+            found.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{out} cannot be made a folder to write to ({error.strerror}); give another with --out"
+            ) from error
         return found
 
     def wait(self, left: Callable[[], int], what: str) -> None:
@@ -63,8 +72,29 @@ class Share:
 
 
 def share_here(environment: Mapping[str, str] = os.environ) -> Share:
-    """The share that the environment gives to this process; all of it where it says nothing."""
+    """The share that the environment gives to this process; all of it where it says nothing. Raises UsageError."""
     for rank, ranks in NAMES:
         if rank in environment and ranks in environment:
-            return Share(int(environment[rank]), int(environment[ranks]))
+            share = Share(_number(environment, rank), _number(environment, ranks))
+            if share.rank >= share.ranks:
+                raise UsageError(
+                    f"{rank} is {share.rank} and {ranks} {share.ranks}; ranks count from 0 and end below {ranks}: start all "
+                    f"processes with torchrun or srun, or unset both to evaluate in this one alone"
+                )
+            return share
     return Share()
+
+
+def local_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Which of the processes on this machine this is; 0 where the environment does not say. Raises UsageError."""
+    return next((_number(environment, name) for name in LOCAL_NAMES if name in environment), 0)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    value = environment[name]
+    if not (value.isascii() and value.isdigit()):
+        raise UsageError(
+            f"{name} is '{value}' in the environment; expected a whole number from 0 on, as torchrun and srun set it: "
+            "unset it to evaluate in this process alone"
+        )
+    return int(value)

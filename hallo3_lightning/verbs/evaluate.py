@@ -123,13 +123,13 @@ def _console(speaks: bool):  # type: ignore[no-untyped-def]
 
 def _checked_device(device: str) -> str:
     """With the number of the rank's own, where torchrun or srun started several on a machine."""
-    import os
-
     import torch
+
+    from hallo3_lightning.evaluation.shares import local_rank
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
         raise UsageError(f"--device is {device}, which this machine does not have; give cpu, or auto")
-    here = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
-    return f"cuda:{int(here) % torch.cuda.device_count()}" if device == "cuda" else device
+    here = local_rank()
+    return f"cuda:{here % torch.cuda.device_count()}" if device == "cuda" else device
