@@ -27,12 +27,23 @@ def load_state(network: nn.Module, file: Path, part: str | None = None, only: tu
     wanted = {name: value.shape for name, value in network.state_dict().items() if not name.endswith(UNUSED)}
     there = {name: value.shape for name, value in state.items() if not name.endswith(UNUSED)}
     if wanted != there:
-        differing = sorted(n for n in wanted.keys() | there.keys() if wanted.get(n) != there.get(n))
         raise UsageError(
-            f"{file} is of another network: {len(differing)} of its {len(there)} tensors differ from the {len(wanted)} "
-            f"that {type(network).__name__} has, the first is {differing[0]}; `hallo3 doctor` names the file meant"
+            f"{file} is of another network than {type(network).__name__}: {_differences(wanted, there)}; `hallo3 doctor` "
+            "names the file meant"
         )
     network.load_state_dict(state, strict=False)
+
+
+def _differences(wanted: Mapping[str, torch.Size], there: Mapping[str, torch.Size]) -> str:
+    """Tensors that a file lacks, has in another size, or has too many, with the first of each kind."""
+    kinds = {
+        f"of {len(wanted)} tensors it lacks": sorted(wanted.keys() - there.keys()),
+        "in another size it has": sorted(n for n in wanted.keys() & there.keys() if wanted[n] != there[n]),
+        "beside those it has": sorted(there.keys() - wanted.keys()),
+    }
+    return ", ".join(
+        f"{kind} {len(names)} ({names[0]}{', ...' * (len(names) > 1)})" for kind, names in kinds.items() if names
+    )
 
 
 def read_state(file: Path, part: str | None = None) -> dict[str, Tensor]:
