@@ -57,6 +57,8 @@ class Contents:
 @contextmanager
 def opened(source: bytes | Path) -> Iterator[InputContainer]:
     """The container, ready to be read. Raises VideoFault for what FFmpeg cannot read, within the block too."""
+    if isinstance(source, Path) and not source.is_file():  # a pipe would be waited for, a device read without end
+        raise VideoFault("not a regular file", "it is a link to nowhere, a pipe, a device or a folder, or is gone")
     try:
         with (
             io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file,

@@ -49,7 +49,7 @@ class Pairing:
 
 
 def lone(fake: Path) -> Pairing:
-    """The videos of a folder that is compared with none."""
+    """The videos of a folder that is compared with none. Raises UsageError."""
     videos = tuple(
         Video("fake", clip, path, path.relative_to(fake).as_posix(), None)
         for clip, path in sorted(_videos(fake).items())
@@ -89,10 +89,13 @@ def pair(real: Path, fake: Path, *, unpaired: bool = False) -> Pairing:
 def _videos(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give a folder of {', '.join(SUFFIXES)} files")
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    # what is neither folder nor file, such as a link to nowhere, is counted as a video that cannot be read
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     if not paths:
         raise UsageError(f"{folder} has no {', '.join(SUFFIXES)} file in it, at any depth; give a folder of videos")
     found: dict[str, Path] = {}
+    for path in (folder, *paths):
+        _check_name(path)
     for path in paths:
         clip = path.relative_to(folder).with_suffix("").as_posix()
         if clip in found:
@@ -101,6 +104,16 @@ def _videos(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _check_name(path: Path) -> None:
+    """Tables and rows are text, and name every clip."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the name of {str(path)!a} is not in UTF-8, as tables and rows are; rename it") from None
+
+
 def _size_and_time(path: Path) -> str:
+    if not path.is_file():
+        return "no file"
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
