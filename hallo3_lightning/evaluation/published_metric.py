@@ -7,6 +7,7 @@ clips in the order of their names, so that one rank and many give the same bits.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -17,16 +18,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from hallo3_lightning.errors import UsageError, unknown
+from hallo3_lightning.errors import unknown
 from hallo3_lightning.evaluation.distances import ClipRows
 from hallo3_lightning.evaluation.footage import Kept, Unscorable
 from hallo3_lightning.find import find, names
 
 SCORED = "scored"
 IN_SET = "in the set"
-
-LABEL_BYTES = 320
-"""Of what goes with a clip's numbers: it travels between ranks as a fixed row of bytes."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class SetDistance(PublishedMetric):
         return ClipRows(
             {
                 clip: rearrange(numbers, "(n d) -> n d", d=label["width"])
-                for (found, clip), (label, numbers) in self._gathered().items()
+                for (found, clip), (label, numbers) in self._judged().items()
                 if found == side and label["status"] == IN_SET
             }
         )
@@ -194,9 +192,26 @@ class SetDistance(PublishedMetric):
         """Each clip of a side, over all ranks, by name."""
         return {
             clip: Row(None, label["status"], label["frames"], label["used"])
-            for (found, clip), (label, _) in self._gathered().items()
+            for (found, clip), (label, _) in self._judged().items()
             if found == side
         }
+
+    def _judged(self) -> dict[tuple[str, ...], tuple[dict[str, Any], Tensor]]:
+        """As gathered, but rows of another width than most real clips have are in no set, lest one clip void it."""
+        gathered = self._gathered()
+        widths = Counter(
+            (side == "real", label["width"]) for (side, _), (label, numbers) in gathered.items() if len(numbers)
+        )
+        usual = max(widths, key=lambda kind: (kind[0], widths[kind], kind[1]), default=(True, 0))[1]
+        return {
+            key: (label if label["width"] in (usual, 0) else _odd(label, usual), numbers)
+            for key, (label, numbers) in gathered.items()
+        }
+
+
+def _odd(label: Mapping[str, Any], usual: int) -> dict[str, Any]:
+    """Of a clip that is in no set for its width."""
+    return {**label, "status": f"rows of {label['width']} numbers, not {usual}", "used": 0}
 
 
 def why_not(real: ClipRows, fake: ClipRows) -> str:
@@ -237,12 +252,9 @@ def _whole(numbers: Tensor) -> float:
 
 
 def _encoded(label: Mapping[str, Any]) -> Tensor:
-    raw = json.dumps(label, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(raw) > LABEL_BYTES:
-        raise UsageError(f"clip name '{label['clip']}' is too long by {len(raw) - LABEL_BYTES} bytes; rename the video")
-    return torch.tensor(list(raw.ljust(LABEL_BYTES)), dtype=torch.float32)
+    """[bytes] of a line of JSON, as long as the clip's name makes it."""
+    return torch.tensor(list(f"{json.dumps(label)}\n".encode()), dtype=torch.float32)
 
 
 def _decoded(flat: Tensor) -> list[dict[str, Any]]:
-    rows = rearrange(flat, "(n w) -> n w", w=LABEL_BYTES).to(torch.uint8)
-    return [json.loads(bytes(row.tolist())) for row in rows]
+    return [json.loads(line) for line in bytes(flat.to(torch.uint8).tolist()).splitlines()]

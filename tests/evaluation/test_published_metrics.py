@@ -152,12 +152,29 @@ def test_repeats_and_order_change_no_bit_and_equal_sets_have_no_distance(name):
         assert float(collected(name, same).compute()) == pytest.approx(0, abs=1e-9)
 
 
-def test_too_few_rows_and_other_widths_have_no_distance():
+def test_too_few_rows_and_sides_of_other_widths_have_no_distance():
     clips = sets()
     assert collected("fvd/disco", clips[:1] + clips[7:]).compute().isfinite()
     assert collected("fvd/disco", clips[:7]).compute().isnan()
-    odd = collected("efid/precomputed", [*clips[:-1], ("fake", "clip-6", noise(3, 4))])
-    assert odd.compute().isnan()
+    halves = collected("efid/precomputed", [*clips[:7], *((side, clip, rows[:, :4]) for side, clip, rows in clips[7:])])
+    assert halves.compute().isnan()
+
+
+@pytest.mark.parametrize("side", ["real", "fake"])
+def test_a_clip_of_another_width_is_told_and_voids_no_set(side):
+    clips = [clip for clip in sets() if clip[:2] != (side, "clip-2")]
+    odd = collected("efid/precomputed", [(side, "clip-2", noise(3, 4)), *clips])
+    assert float(odd.compute()) == float(collected("efid/precomputed", clips).compute())
+    assert odd.rows(side)["clip-2"].status == "rows of 4 numbers, not 5"
+    assert {row.status for clip, row in odd.rows(side).items() if clip != "clip-2"} == {"in the set"}
+
+
+@pytest.mark.parametrize("name", ["n" * 4000, "a\nb", "ü/名", "bad\udcff"], ids=["long", "lines", "letters", "bytes"])
+def test_any_name_of_a_clip_comes_back(name):
+    found = metric("sharpness/laplacian")
+    for clip in (name, "other"):
+        found.update(clip, kept("pixels/levels", sharpness=noise(FRAMES)))
+    assert set(found.rows()) == {name, "other"}
 
 
 def _rank(rank: int, meeting: str, results) -> None:
