@@ -4,16 +4,16 @@ OUT/features/<side>/<hash of the clip's name>.safetensors   all features of one 
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from hallo3_lightning.evaluation import tensor_file
 from hallo3_lightning.evaluation.folders import Video
 from hallo3_lightning.evaluation.footage import Kept, Measured
 
@@ -33,6 +33,17 @@ class Record:
     """Of each feature: what it depended on."""
     statuses: Mapping[str, str]
 
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Record | None":
+        """As a file has it; None where that is not of this form."""
+        try:
+            record = cls(**{**told, "notes": tuple(told["notes"])})
+            texts = [record.video, *record.notes, *record.fingerprints.values(), *record.statuses.values()]
+            whole = record.fingerprints.keys() == record.statuses.keys() and type(record.frames) is int
+        except (LookupError, TypeError, AttributeError):
+            return None
+        return record if whole and all(isinstance(text, str) for text in texts) else None
+
 
 @dataclass(frozen=True)
 class Store:
@@ -42,13 +53,9 @@ class Store:
 
     def record(self, video: Video) -> Record | None:
         """What is kept of a clip; None where nothing is, or not of these files."""
-        try:
-            with safe_open(self._file(video), framework="pt") as file:
-                told = json.loads(file.metadata()["record"])
-        except (OSError, SafetensorError, KeyError, ValueError):  # not there, or not whole
-            return None
-        record = Record(**{**told, "notes": tuple(told["notes"])})
-        return record if record.video == video.state else None
+        told = tensor_file.record_of(self._file(video))
+        record = None if told is None else Record.of(told)
+        return record if record is not None and record.video == video.state else None
 
     def missing(self, video: Video, wanted: Mapping[str, str]) -> list[str]:
         """Those of the features (id -> fingerprint) that have yet to be made of a clip."""
@@ -90,19 +97,15 @@ class Store:
         old = {} if before is None else dict(self.kept(video, before.fingerprints).features)
         known = {} if before is None else dict(before.fingerprints)
         everything = {**old, **measured}
-        record = {
-            "video": state,
-            "frames": frames,
-            "notes": sorted(set(notes)),
-            "fingerprints": {**known, **fingerprints},
-            "statuses": {name: found.status for name, found in everything.items()},
-        }
+        record = Record(
+            video=state,
+            frames=frames,
+            notes=tuple(sorted(set(notes))),
+            fingerprints={**known, **fingerprints},
+            statuses={name: found.status for name, found in everything.items()},
+        )
         tensors = {f"{name}|{key}": value for name, found in everything.items() for key, value in found.values.items()}
-        file = self._file(video)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.stem}-{os.getpid()}.partial")
-        save_file(tensors, partial, {"record": json.dumps(record)})
-        partial.replace(file)
+        tensor_file.write(self._file(video), tensors, asdict(record))
 
     def sweep(self) -> None:
         """Remove what a killed evaluation left half written."""

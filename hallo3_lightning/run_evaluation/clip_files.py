@@ -2,28 +2,30 @@
 
 OUT/real/<clip>.mp4           the true clip, with its sound
 OUT/fake/<clip>.mp4           the generated one: exactly its pixels, with the sound that drove it
-OUT/clips/<clip>.safetensors  written last: what is known of it, and what the metrics of the ground truth keep of it
+OUT/clips/<clip>.safetensors  written last: what is known of it, by which bytes its videos are told from others, and what
+                              the metrics of the ground truth keep of it
 OUT/real/faces.jsonl, OUT/fake/faces.jsonl, OUT/real/conditions.jsonl: where the face is, yaw, light and so on, as far as
                               the data say it
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from einops import rearrange
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from datamodules.video.video_file import write_mp4
 from hallo3_lightning.batch import Batch
+from hallo3_lightning.evaluation import tensor_file
 from hallo3_lightning.evaluation.folders import SIDES
 from hallo3_lightning.evaluation.networks import FACES
 from hallo3_lightning.evaluation.rows_file import CONDITIONS
@@ -47,6 +49,18 @@ class Facts:
     borders: tuple[int, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, told: Any) -> "Facts | None":
+        """As a file has it; None where that is not of this form."""
+        try:
+            lists = {key: tuple(told[key]) for key in ("borders", "box") if told[key] is not None}
+            facts = cls(**{**told, **lists})
+        except (LookupError, TypeError):
+            return None
+        numbers = facts.conditions.values() if isinstance(facts.conditions, dict) else [None]
+        whole = isinstance(facts.frames, int) and all(isinstance(number, int | float) for number in numbers)
+        return facts if whole else None
+
 
 @dataclass(frozen=True)
 class ClipFiles:
@@ -59,21 +73,17 @@ class ClipFiles:
         return self.out / side
 
     def facts(self, name: str) -> Facts | None:
-        """What is known of a clip; None where it has yet to be made."""
-        try:
-            with safe_open(self._record(name), framework="pt") as file:
-                told = json.loads(file.metadata()["facts"])
-        except (OSError, SafetensorError, KeyError, ValueError):  # not there, or not whole
-            return None
-        lists = {key: tuple(told[key]) for key in ("borders", "box") if told[key] is not None}
-        facts = Facts(**{**told, **lists})
-        there = facts.left_out or all(self._video(side, name).is_file() for side in SIDES)
-        return facts if there else None
+        """What is known of a clip; None where it has yet to be made, or its videos are no longer those that were."""
+        told = tensor_file.record_of(self._record(name)) or {}
+        facts = Facts.of(told.get("facts"))
+        if facts is None or facts.left_out:
+            return facts
+        there = {side: _digest_of(self._video(side, name)) for side in SIDES}
+        return facts if there == told.get("videos") else None
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """What the metrics of the ground truth keep of a clip: `<group>|<metric>` -> [D]."""
-        with safe_open(self._record(name), framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensor_file.tensors_of(self._record(name))
 
     def save(self, facts: Facts, batch: Batch, generated: Tensor, kept: Mapping[str, Tensor]) -> None:
         """Write a batch of one: true and generated video [1, F, 3, H, W] uint8, and what is known of it."""
@@ -87,11 +97,8 @@ class ClipFiles:
 
     def note(self, facts: Facts, kept: Mapping[str, Tensor]) -> None:
         """Write what is known of a clip, whose videos are there or are not going to be."""
-        file = self._record(facts.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.stem}-{os.getpid()}.partial")
-        save_file(dict(kept), partial, {"facts": json.dumps(asdict(facts))})
-        partial.replace(file)
+        videos = {side: _digest_of(self._video(side, facts.name)) for side in SIDES}
+        tensor_file.write(self._record(facts.name), kept, {"facts": asdict(facts), "videos": videos})
 
     def write_known(self, facts: Sequence[Facts], *, with_faces: bool) -> None:
         """Write what the data say of the clips: their conditions, and where faces are, unless a detector is to find them.
@@ -117,6 +124,22 @@ class ClipFiles:
 
     def _video(self, side: str, name: str) -> Path:
         return self.side(side) / f"{name}.mp4"
+
+
+def _digest_of(video: Path) -> str | None:
+    """Tells a file from others; None where it is not there. Read once a process while it stays as it is."""
+    try:
+        status = video.stat()
+        return _read_digest(video, status.st_size, status.st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+@cache
+def _read_digest(video: Path, num_bytes: int, changed_ns: int) -> str:
+    with video.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return f"{num_bytes} bytes, {digest}"
 
 
 def _write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

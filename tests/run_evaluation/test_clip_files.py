@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from einops import rearrange
 
 from datamodules.video.video_file import VideoFile
 from hallo3_lightning.batch import Batch
+from hallo3_lightning.evaluation import tensor_file
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
 from hallo3_lightning.run_evaluation.clip_files import ClipFiles, Facts, box_of, clip_names
 
@@ -55,6 +57,49 @@ def test_a_clip_is_there_when_all_of_it_is(tmp_path):
     files.note(facts, {})
     (files.side("fake") / "a.mp4").unlink()
     assert files.facts("a") is None
+
+
+@pytest.fixture
+def made(tmp_path) -> ClipFiles:
+    """With one clip, whole."""
+    files, clip = ClipFiles(tmp_path), batch()
+    assert clip.video is not None
+    files.save(Facts("a", FRAMES), clip, 255 - clip.video, {"k": torch.zeros(1)})
+    assert files.facts("a") is not None
+    return files
+
+
+@pytest.mark.parametrize("side", ["real", "fake"])
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_video_that_is_not_the_one_that_was_made_is_made_again(side, same_size, made):
+    video = made.side(side) / "a.mp4"
+    whole = video.read_bytes()
+    video.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if same_size else whole[:-9])
+    assert made.facts("a") is None
+    video.write_bytes(whole)
+    assert made.facts("a") == Facts("a", FRAMES)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"facts": None},
+        {"facts": []},
+        {"facts": {"name": "a"}},
+        {"facts": {"name": "a", "borders": [], "box": None, "new": 1}},
+        {"facts": {"name": "a", "borders": [], "box": None, "frames": "5"}},
+        {"facts": {"name": "a", "borders": [], "box": None, "conditions": [1]}},
+        {"facts": {"name": "a", "borders": [], "box": None, "conditions": {"yaw": "1"}}},
+    ],
+    ids=str,
+)
+def test_a_record_of_another_form_is_made_anew(record, made):
+    file = made.out / "clips/a.safetensors"
+    told = tensor_file.record_of(file)
+    assert told is not None
+    tensor_file.write(file, {}, {"videos": told["videos"], **record})
+    assert made.facts("a") is None
 
 
 def test_a_clip_that_was_left_out_has_no_videos(tmp_path):
