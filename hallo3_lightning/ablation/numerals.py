@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from hallo3_lightning.evaluation.counted import counted as counted
+
 
 def number(value: float, signed: bool = False) -> str:
     """Three digits after the point, two from ten on, and two that count where those would be nothing."""
@@ -16,11 +18,6 @@ def p_value(p: float | None) -> str:
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
-
-
-def counted(count: int | str, noun: str) -> str:
-    """1 clip, 2 clips."""
-    return f"{count} {noun}" + "s" * (str(count) != "1")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hallo3_lightning.evaluation.counted import counted
 from hallo3_lightning.evaluation.frame_curves import Curves
 from hallo3_lightning.evaluation.score_picture import COLOURS, INCHES, heading
 from hallo3_lightning.evaluation.told import Told
@@ -25,7 +26,7 @@ def draw(path: Path, protocol: str, curves: Mapping[str, Curves], told: Told, st
     rows = [math.ceil(count / COLUMNS) for count in (len(curves), len(mouths))]
     if not sum(rows):
         return
-    with matplotlib.rc_context({"font.size": 8}):
+    with matplotlib.rc_context({"font.size": 8, "text.parse_math": False}):  # names of clips may hold a $
         figure = Figure(figsize=(INCHES[0] * COLUMNS, INCHES[1] * sum(rows) + 0.6), layout="constrained")
         axes = np.atleast_1d(figure.subplots(sum(rows), COLUMNS)).ravel()
         for axis in axes:
@@ -48,7 +49,7 @@ def _over_time(axis: Any, name: str, sides: Curves, borders: Sequence[int]) -> N
         times = np.arange(clips.shape[1]) / FPS
         low, high = np.nanquantile(clips, (1 / 6, 5 / 6), axis=0)
         axis.fill_between(times, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.plot(times, np.nanmean(clips, axis=0), color=colour, label=f"{side}, {len(clips)} clips")
+        axis.plot(times, np.nanmean(clips, axis=0), color=colour, label=f"{side}, {counted(len(clips), 'clip')}")
     for border in borders:
         axis.axvline(border / FPS, color="black", linewidth=0.6, linestyle=":")
     axis.set_title(name, fontsize=8)

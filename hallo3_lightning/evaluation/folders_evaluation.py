@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datamodules.prepare.faces import FaceFinder, FoundFaces
 from datamodules.processes import alone
 from hallo3_lightning.backbones.published import NOT_A_SCORE
+from hallo3_lightning.evaluation.counted import counted
 from hallo3_lightning.evaluation.feature import feature
 from hallo3_lightning.evaluation.folders import Pairing, Video
 from hallo3_lightning.evaluation.frame_curves import frame_curves
@@ -97,7 +98,7 @@ class FolderEvaluation:
         seconds = estimate(videos, list(made.fingerprints["fake"]), self.recipe.framing, finders) / self.workers
         rest = f"about {duration(seconds)} on {self.workers} of these cores" if videos else "nothing to decode"
         console.print(
-            f"protocol {self.recipe.name}: {total} clips to score, {total - len(videos)} done before; {rest}",
+            f"protocol {self.recipe.name}: {counted(total, 'clip')} to score, {total - len(videos)} done before; {rest}",
             highlight=False,
             soft_wrap=True,
         )

@@ -68,7 +68,7 @@ def _strips(axis: Any, sources: Mapping[str, Mapping[str, float]], told: Mapping
         for i, name in enumerate(order)
     }
     for one, other in zip(order, order[1:], strict=False):
-        for clip in sources[one].keys() & sources[other].keys():
+        for clip in sorted(sources[one].keys() & sources[other].keys()):  # sets have another order in each process
             axis.plot(
                 [places[one][clip], places[other][clip]],
                 [sources[one][clip], sources[other][clip]],

@@ -105,15 +105,23 @@ def lacks_real(found: ClipScore | SetDistance, pairing: Pairing) -> bool:
 def _conditions(
     pairing: Pairing, store: Store, plan: Plan, given: Mapping[str, Mapping[str, float]]
 ) -> Iterator[dict[str, Any]]:
-    """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds, mean
-    |yaw| in degrees where expressions were looked at, and what a conditions.jsonl among them says."""
+    """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds where
+    anything was looked at, mean |yaw| in degrees where expressions were, and what a conditions.jsonl among them says."""
+    made = plan.fingerprints.get("real", {})
     for video in _of(pairing, "real") if pairing.paired else []:
-        kept = store.kept(video, [TURNED] if TURNED in plan.fingerprints["real"] else [])
-        known = {"length": kept.frames / FPS}
-        if kept.features and kept.features[TURNED].status == MEASURED:
-            known["yaw"] = float(kept[TURNED]["yaw"].abs().mean())
+        known = _seen(video, store, TURNED in made) if made else {}
         known |= {name: values[video.clip] for name, values in given.items() if video.clip in values}
-        yield {"clip": video.clip, "conditions": known}
+        if known:
+            yield {"clip": video.clip, "conditions": known}
+
+
+def _seen(video: Video, store: Store, has_turns: bool) -> dict[str, float]:
+    """What features say of the conditions of a clip."""
+    kept = store.kept(video, [TURNED] if has_turns else [])
+    known = {"length": kept.frames / FPS}
+    if has_turns and kept.features[TURNED].status == MEASURED:
+        known["yaw"] = float(kept[TURNED]["yaw"].abs().mean())
+    return known
 
 
 def _missing(recipe: Recipe, plan: Plan) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hallo3_lightning.evaluation.counted import counted
 from hallo3_lightning.evaluation.folders import Pairing
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.evaluation.scoring import Scores
@@ -35,7 +36,10 @@ def page(recipe: Recipe, pairing: Pairing, scores: Scores, stamp: str | None, we
 
 
 def _what(recipe: Recipe, pairing: Pairing) -> str:
-    said = {side: f"{len(pairing.clips(side))} clips of {folder.name}" for side, folder in pairing.folders.items()}
+    said = {
+        side: f"{counted(len(pairing.clips(side)), 'clip')} of {folder.name}"
+        for side, folder in pairing.folders.items()
+    }
     if "real" not in said:
         return f"Protocol {recipe.name}: {said['fake']}, without true videos to compare with (--real FOLDER).\n"
     return f"Protocol {recipe.name}: {said['fake']} against {said['real']}{'' if pairing.paired else ', as sets'}.\n"

@@ -1,6 +1,7 @@
 """`hallo3 evaluate --real A --fake B`: what a user sees."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,46 @@ def test_without_weights_it_scores_what_needs_none_and_says_what_each_file_would
     precomputed = found["metrics"]["efid/precomputed"]
     assert precomputed["value"] is None
     assert precomputed["statuses"] == {"no expression.npy beside the video": 1}
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [("fid/pytorch_fid",), ("sync_c/valid", "identity_similarity/arcface"), ("efid/deep3d64",)],
+    ids=lambda names: names[0],
+)
+def test_where_every_metric_lacks_a_file_each_is_told_and_nothing_is_looked_at(metrics, pair, tmp_path):
+    """Even where a folder has the name of a weight file."""
+    (tmp_path / "weights" / SYNCNET.name).mkdir(parents=True)
+    file = protocol(tmp_path / "p.yaml", *metrics)
+    given = ("--protocol", file, "--weights-dir", str(tmp_path / "weights"))
+    assert evaluate(*pair, tmp_path / "out", *given) == 0
+    found = result(tmp_path / "out")
+    assert found["metrics"] == {}
+    assert set(found["not_scored"]) == set(metrics)
+    assert all(reason.startswith("needs ") for reason in found["not_scored"].values())
+    table = (tmp_path / "out/table.md").read_text()
+    assert "1 clip of fake against 1 clip of real" in table
+    assert all(name in table for name in metrics)
+    assert not list((tmp_path / "out/features").rglob("*.safetensors"))
+
+
+def test_long_names_are_scored_and_what_is_no_file_is_counted(pair, tmp_path):
+    long = "n" * 240
+    for side, given in zip(("real", "fake"), pair, strict=True):
+        (tmp_path / side).mkdir()
+        shutil.copy(given / "clip-0.mp4", tmp_path / side / f"{long}.mp4")
+        for name in ("gone", "pipe"):
+            shutil.copy(given / "clip-0.mp4", tmp_path / side / f"{name}.mp4")
+    for name in ("gone", "pipe"):
+        (tmp_path / "fake" / f"{name}.mp4").unlink()
+    (tmp_path / "fake/gone.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(tmp_path / "fake/pipe.mp4")
+    file = protocol(tmp_path / "p.yaml", "sharpness/laplacian")
+    assert evaluate(tmp_path / "real", tmp_path / "fake", tmp_path / "out", "--protocol", file) == 1
+    told = result(tmp_path / "out")["metrics"]["sharpness/laplacian"]
+    assert told["statuses"] == {"unreadable video: not a regular file": 2}
+    assert (told["n"], told["of"], told["real"]["n"]) == (1, 3, 3)
+    assert {row["clip"] for row in rows(tmp_path / "out") if row.get("status") == "scored"} == {long, "gone", "pipe"}
 
 
 def test_a_folder_against_itself_on_invented_weights_is_no_distance_and_stamped(sets, tmp_path):
@@ -193,6 +234,7 @@ def test_mistakes(sets, tmp_path, capsys):
     assert "did you mean 'hallo3-v1'?" in said(real, fake, "--protocol", "hallo3-v2")
     assert "has no .mp4" in said(real, tmp_path / "empty")
     assert "is no folder" in said(tmp_path / "nowhere", fake)
+    assert "cannot be made a folder to write to (File exists)" in said(real, fake, "--out", str(real / "clip-0.mp4"))
     protocol(bad, "fid/pytorch_fud")
     assert "did you mean 'pytorch_fid'?" in said(real, fake, "--protocol", str(bad))
     protocol(bad, "fidd/pytorch_fid")
