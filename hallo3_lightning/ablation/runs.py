@@ -17,6 +17,7 @@ from typing import IO, Any, ClassVar, Literal
 import yaml
 
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.strict_yaml import read_strictly
 
 State = Literal["pending", "running", "stopped", "failed", "finished"]
 
@@ -113,7 +114,13 @@ class RunFolder:
         return self.path / "samples"
 
     def config(self) -> dict[str, Any]:
-        return yaml.safe_load(self.config_file.read_text())
+        """The resolved settings. Raises UsageError where the file holds none."""
+        found = read_strictly(self.config_file)
+        if not isinstance(found, dict):
+            raise UsageError(
+                f"{self.config_file} holds no settings; expected those of a run, as `hallo3 fit` writes them"
+            )
+        return found
 
     def command(self) -> list[str]:
         """The argv of a process that starts it, goes on with it, or finds it finished."""

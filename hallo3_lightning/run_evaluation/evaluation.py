@@ -14,6 +14,7 @@ from rich.console import Console
 
 from datamodules.processes import alone, spread
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.evaluation.counted import counted
 from hallo3_lightning.evaluation.folders import Pairing, pair
 from hallo3_lightning.evaluation.folders_evaluation import FolderEvaluation, duration, progress
 from hallo3_lightning.evaluation.networks import Networks
@@ -45,8 +46,9 @@ class RunEvaluation:
         run = run_under(self.run_folder, self.recipe)
         clips = self._clips(run)
         generation = generation_of(run, self.networks.device)
+        place = self._working_place()
         claim(self.out, generation, speaks_for=f"protocol {self.recipe.name}")
-        with alone(self._working_place(), "generating into"):
+        with alone(place, "generating into"):
             self._generate(run, clips, console)
             self.share.wait(lambda: len(self._undone(clips)), "clips")
             facts = [self._facts(clip) for clip in clips]
@@ -70,12 +72,12 @@ class RunEvaluation:
 
     def _clips(self, run: Trained) -> list[Clip]:
         """All held-out clips; UsageError where the data cannot give what the protocol asks for."""
+        samples = run.data().held_out_samples  # what is wrong with the data themselves says so without the protocol
         try:
             clips = held_out_clips(run)
         except UsageError as error:
             asked = f"protocol {self.recipe.name} asks for {self.recipe.frames} frames a clip"
             raise UsageError(f"{asked if self.recipe.frames else run.folder}: {error}") from error
-        samples = run.data().held_out_index
         names = clip_names([samples.key(number) for number in range(clips.count)])
         return [Clip(number, name) for number, name in enumerate(names)]
 
@@ -88,7 +90,8 @@ class RunEvaluation:
         missing = self._undone(mine)
         make = Make(run, self._files, self.networks.device)
         console.print(
-            f"{run.folder.name} at step {run.step}: {len(mine)} held-out clips, {len(mine) - len(missing)} made before",
+            f"{run.folder.name} at step {run.step}: {counted(len(mine), 'held-out clip')}, {len(mine) - len(missing)} made "
+            "before",
             highlight=False,
             soft_wrap=True,
         )

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.find import names
+from hallo3_lightning.strict_yaml import read_strictly
 
 DEFAULT_PHASE = "audio"
 
@@ -29,10 +28,7 @@ def phase_of(arguments: Sequence[str]) -> str:
 def _phase_in(file: str) -> str | None:
     if not Path(file).is_file():
         raise UsageError(f"no config file '{file}'; those that come with the project are in experiments/")
-    try:
-        content = yaml.safe_load(Path(file).read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"'{file}' is not YAML: {' '.join(str(error).split())}") from None
+    content = read_strictly(Path(file))
     if content is not None and not isinstance(content, Mapping):
         raise UsageError(f"'{file}' holds no settings; expected lines like `model: {{audio: adaln}}`")
     for group in ("trainer", "model", "data", "run"):

@@ -143,6 +143,17 @@ def test_a_second_time_nothing_is_left_to_do(evaluated, identity, recipe, capsys
     assert left(evaluated) == before
 
 
+def test_a_video_that_is_not_the_one_that_was_made_is_made_again(evaluated, identity, recipe, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(evaluated, out)
+    first, second, _ = sorted((out / "fake").glob("*.mp4"))
+    shutil.copy(first, second)
+    assert main(["evaluate", str(identity.path), "--protocol", recipe, "--out", str(out)]) == 0
+    assert f"{CLIPS} held-out clips, {CLIPS - 1} made before" in capsys.readouterr().out
+    assert left(out) == left(evaluated)
+    assert (out / "clips.png").read_bytes() == (evaluated / "clips.png").read_bytes()
+
+
 def test_clips_that_were_made_otherwise_are_not_mixed(evaluated, identity, recipe, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text(Path(recipe).read_text().replace(f"steps: {STEPS}", "steps: 2"))
@@ -171,6 +182,17 @@ def test_what_cannot_be_evaluated(identity, recipe, tmp_path, capsys):
 
     run = identity.path
     assert "is not trained: it has no complete checkpoint" in said(untrained(tmp_path / "run", identity))
+    for content, complaint in (
+        (b"phase: caf\xe9", "config.yaml is not text in UTF-8"),
+        (
+            identity.config_file.read_bytes() + b"model_x: 1\n",
+            f"error: settings of the run {tmp_path / 'broken'}: Option 'model_x' is not accepted",
+        ),
+    ):
+        broken = tmp_path / "broken"
+        shutil.copytree(run, broken, ignore=shutil.ignore_patterns("evaluation"), dirs_exist_ok=True)
+        (broken / "config.yaml").write_bytes(content)
+        assert complaint in said(broken, "--protocol", recipe)
     (tmp_path / "empty").mkdir()
     assert "is neither a run (it has no config.yaml) nor a folder of videos" in said(tmp_path / "empty")
     assert "did you mean 'tiny'?" in said(run, "--protocol", "tinny")
