@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hallo3_lightning.ablation.runs import resolve
+from hallo3_lightning.ablation.meaning import resolve
 from hallo3_lightning.cli import main
 from hallo3_lightning.cost import (
     FULL,

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.meaning import ancestor, fingerprint, resolve
 from hallo3_lightning.ablation.planning import arm_configs, plan
-from hallo3_lightning.ablation.runs import ancestor, fingerprint, resolve
 from hallo3_lightning.cost import network
 from hallo3_lightning.evaluation.protocol import Protocol
 from hallo3_lightning.evaluation.recipe import read_recipe

@@ -15,7 +15,7 @@ LAYERS = [
     ["denoiser", "datamodules"],
     ["conditioning"],
     ["model", "diffusion", "backbones"],
-    ["batch", "find", "randomness", "strict_yaml"],
+    ["batch", "find", "randomness", "strict_json", "strict_yaml"],
     ["geometry", "errors"],
 ]
 """From the top; a module may import from its own layer and from those below."""

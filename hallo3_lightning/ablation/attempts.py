@@ -8,8 +8,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
+from hallo3_lightning.ablation import runs
 from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
+from hallo3_lightning.strict_json import read_json
 
 FILE = "attempts.json"
 RETRIES = 2
@@ -38,12 +41,28 @@ class Attempts:
     open: Start | None = None
 
 
+class WrittenStart(TypedDict):
+    """A start as its file holds it."""
+
+    at: float
+    array: NotRequired[str]
+    task: NotRequired[int]
+
+
+class Written(TypedDict):
+    """Attempts as their file holds them."""
+
+    failed: int
+    error: str
+    open: WrittenStart | None
+
+
 def read(run: RunFolder) -> Attempts:
     """What is written down; nothing where nobody has, or where it cannot be read."""
     try:
-        written = json.loads((run.path / FILE).read_text())
+        written = read_json(run.path / FILE, Written)
         return Attempts(written["failed"], written["error"], Start(**written["open"]) if written["open"] else None)
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):  # TypeError: a key that no start has
         return Attempts()
 
 
@@ -87,8 +106,8 @@ def judged(run: RunFolder) -> Attempts:
 def was_told_to_stop(run: RunFolder, status: Status) -> bool:
     """Whether a run that is not running has put itself down; one that was killed still calls itself running."""
     try:
-        said = json.loads((run.path / "status.json").read_text())["state"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        said = read_json(run.path / "status.json", runs.Written)["state"]
+    except (FileNotFoundError, ValueError):
         return False
     return bool(status.state == "stopped" and said == "stopped")
 

@@ -6,14 +6,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from hallo3_lightning.ablation import runs
+from hallo3_lightning.ablation import meaning
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.runs import RunFolder, Status
+from hallo3_lightning.strict_json import read_json
 
 MANIFEST = "cache.json"
 """What `hallo3 cache` writes into its folder: there {"finished": true} says that all is computed."""
+
+
+class Manifest(TypedDict):
+    """What is read here of it."""
+
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def with_cache(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
 
 
 def _folder(config: Mapping[str, Any], root: Path) -> Path:
-    made_by = runs.results_of(_recipe(config)) | {"data.shards": runs.data_of(config["data"]["shards"])}
+    made_by = meaning.results_of(_recipe(config)) | {"data.shards": meaning.data_of(config["data"]["shards"])}
     digits = hashlib.sha256(json.dumps(made_by, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return root / f"cache-{digits}"
 
@@ -58,7 +65,7 @@ def _folder(config: Mapping[str, Any], root: Path) -> Path:
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of nothing but what a cache depends on, so that all who share it write the same one."""
     model, data = config["model"], config["data"]
-    return runs.resolve(
+    return meaning.resolve(
         ["--phase=identity"],
         {
             "model.encoders": model["encoders"],
@@ -72,6 +79,6 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_finished(manifest: Path) -> bool:
     try:
-        return bool(json.loads(manifest.read_text())["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_json(manifest, Manifest)["finished"])
+    except (OSError, ValueError):
         return False

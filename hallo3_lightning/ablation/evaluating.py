@@ -1,18 +1,31 @@
 """The scores of a grid's runs under the protocol that it names: each run's evaluation is a job of its own, behind the run."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.runs import RunFolder, Status
+from hallo3_lightning.strict_json import read_json
 
 EVALUATIONS = "evaluation"
 """In a run's folder: evaluations under protocols, each in a folder with the protocol's id."""
 
 OURS = "evaluated_under"
 """Key of a job's config beside those of its run: file and hash of the protocol, and the device."""
+
+
+class Protocol(TypedDict):
+    """What identifies a protocol."""
+
+    hash: str
+
+
+class Scores(TypedDict):
+    """What is read here of the scores of an evaluation."""
+
+    protocol: Protocol
 
 
 @dataclass(frozen=True)
@@ -37,13 +50,12 @@ class EvaluationFolder(RunFolder):
         if self.is_locked():
             return Status("running")
         try:
-            asked, made = self.config()[OURS]["hash"], json.loads((self.path / "metrics.json").read_text())
+            asked, made = self.config()[OURS]["hash"], read_json(self.path / "metrics.json", Scores)
         except FileNotFoundError:
             return Status("stopped" if (self.path / "generation.json").is_file() else "pending")
         except (ValueError, KeyError, TypeError):
             return Status("pending")
-        same = isinstance(made, dict) and made.get("protocol", {}).get("hash") == asked
-        return Status("finished" if same else "pending")
+        return Status("finished" if made["protocol"]["hash"] == asked else "pending")
 
 
 def evaluation_job(run: Job, protocol: Path) -> Job:

@@ -9,16 +9,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from hallo3_lightning.ablation import runs
+from hallo3_lightning.ablation import meaning
 from hallo3_lightning.ablation.grid import Grid, safe
 from hallo3_lightning.ablation.runs import write_atomically
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.strict_json import read_json
+from hallo3_lightning.strict_yaml import read_strictly
 
 SAID = 5
 """Changes that a sentence tells; of the rest it gives the number."""
@@ -29,6 +31,20 @@ BEFORE = " before it: "
 
 NOTHING = "nothing"
 """In place of the value of a key that was not there."""
+
+
+class Frozen(TypedDict):
+    """meaning.json: arm -> setting -> value; the same of config files."""
+
+    arms: dict[str, dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+
+
+class Provenance(TypedDict):
+    """What is read here of provenance.json."""
+
+    code: dict[str, Any]
+    later: NotRequired[list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ def refuse_changed(grid: Grid, root: Path, configs: Mapping[str, Mapping[str, An
 
     configs: arm -> its resolved config. New arms and new seeds change nothing of the others.
     """
-    frozen = _read(_file(grid, root))
+    frozen = _read(_file(grid, root), Frozen)
     changes = _changes(frozen["arms"], _meanings(grid, configs)) if frozen else []
     if not changes:
         return
@@ -63,7 +79,7 @@ def refuse_changed(grid: Grid, root: Path, configs: Mapping[str, Mapping[str, An
 def freeze(grid: Grid, root: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Write down what the arms mean and what they are made of, where it is not yet; see `refuse_changed`."""
     refuse_changed(grid, root, configs)
-    known = _read(_file(grid, root)) or {"arms": {}, "files": {}}
+    known = _read(_file(grid, root), Frozen) or {"arms": {}, "files": {}}
     files = {str(file): _content(file) for file in _files(grid, configs)}
     page = {"arms": known["arms"] | _meanings(grid, configs), "files": known["files"] | files}
     write_atomically(_file(grid, root), json.dumps(page, indent=1, default=str))
@@ -72,7 +88,7 @@ def freeze(grid: Grid, root: Path, configs: Mapping[str, Mapping[str, Any]]) -> 
 
 def edits(grid: Grid, root: Path) -> list[str]:
     """What config files say otherwise than at the launch, as sentences; a look at the files alone, for those in a hurry."""
-    frozen = _read(_file(grid, root))
+    frozen = _read(_file(grid, root), Frozen)
     if frozen is None:
         return []
     now = {file: _content(Path(file)) for file in frozen["files"]}
@@ -128,34 +144,34 @@ def _meanings(grid: Grid, configs: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
     """Whatever changes results but the seed of the run, and the same of what it starts from."""
-    own = {key: value for key, value in runs.meaning_of(config).items() if key not in SEEDS}
-    layers = runs.ancestor(config)
+    own = {key: value for key, value in meaning.meaning_of(config).items() if key not in SEEDS}
+    layers = meaning.ancestor(config)
     if layers is None:
         return own
-    above = runs.resolve(layers, {})
+    above = meaning.resolve(layers, {})
     return own | {f"{above['phase']}{BEFORE}{key}": value for key, value in _meaning(above).items()}
 
 
 def _files(grid: Grid, configs: Mapping[str, Mapping[str, Any]]) -> list[Path]:
     """The config files that the grid stands on: its base, and those of the runs that it starts from."""
-    above = [Path(file) for config in configs.values() for file in runs.files_of(_layers(config))]
+    above = [Path(file) for config in configs.values() for file in meaning.files_of(_layers(config))]
     return list(dict.fromkeys([*grid.base, *above]))
 
 
 def _layers(config: Mapping[str, Any]) -> Iterator[str]:
-    layers = runs.ancestor(config)
+    layers = meaning.ancestor(config)
     if layers is not None:
         yield from layers
-        yield from _layers(runs.resolve(layers, {}))
+        yield from _layers(meaning.resolve(layers, {}))
 
 
 def _content(file: Path) -> dict[str, Any]:
     """What a config file sets, flat; nothing where there is none any more."""
     try:
-        page = yaml.safe_load(file.read_bytes()) if file.is_file() else None
-    except (yaml.YAMLError, ValueError):
+        page = read_strictly(file) if file.is_file() else None
+    except UsageError:
         return {"all of it": "not YAML"}
-    return runs.flat(page) if isinstance(page, dict) else {}
+    return meaning.flat(page) if isinstance(page, dict) else {}
 
 
 def _write_provenance(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -163,7 +179,7 @@ def _write_provenance(folder: Path, configs: Mapping[str, Mapping[str, Any]]) ->
     from hallo3_lightning.training import provenance  # takes seconds, for which those who only look have no use
 
     code, file = provenance.code(), folder / "provenance.json"
-    known = _read(file)
+    known = _read(file, Provenance)
     if known is None:
         chains = [link for config in configs.values() for link in _chain(config)]
         data = {link["data"]["shards"]: provenance.data(link) for link in chains}
@@ -185,24 +201,21 @@ def _write_provenance(folder: Path, configs: Mapping[str, Mapping[str, Any]]) ->
 def _chain(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """A config, that of what it starts from, and so on."""
     yield config
-    layers = runs.ancestor(config)
+    layers = meaning.ancestor(config)
     if layers is not None:
-        yield from _chain(runs.resolve(layers, {}))
+        yield from _chain(meaning.resolve(layers, {}))
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(file: Path, kind: Any) -> Any:
     """None where there is none; one that is damaged says so."""
-    if not file.is_file():
-        return None
     try:
-        page = json.loads(file.read_text())
+        return read_json(file, kind)
+    except FileNotFoundError:
+        return None
     except ValueError:
-        page = None
-    if not isinstance(page, dict):
         raise UsageError(
             f"{file} is damaged; put it back, or remove it and launch again: what is launched then is frozen"
-        )
-    return page
+        ) from None
 
 
 def _plain(value: Any) -> str:

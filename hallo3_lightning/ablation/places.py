@@ -9,16 +9,36 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from hallo3_lightning.ablation.caching import CacheFolder
 from hallo3_lightning.ablation.evaluating import EvaluationFolder, is_evaluation
 from hallo3_lightning.ablation.grid import Grid, Run
-from hallo3_lightning.ablation.runs import NAMED_CACHE, RunFolder, write_atomically
+from hallo3_lightning.ablation.meaning import NAMED_CACHE
+from hallo3_lightning.ablation.runs import RunFolder, write_atomically
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.strict_json import read_json
 
 ROOT = Path("runs")
 """Folder of runs where no other is given."""
+
+
+class Entry(TypedDict):
+    """A run in grid.json."""
+
+    folder: str
+    overrides: dict[str, Any]
+
+
+class Written(TypedDict):
+    """grid.json: the grid's file and its runs, as seen from root."""
+
+    grid: NotRequired[str]
+    runs: dict[str, Entry]
+    ancestors: list[str]
+
+
+NOTHING: Written = {"runs": {}, "ancestors": []}
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,7 @@ def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors:
 
     Runs that are no longer of the grid keep their entries. Raises UsageError where the folder is another grid's.
     """
-    known = _parsed(_file(grid, root)) or {}
+    known = _parsed(_file(grid, root)) or NOTHING
     _refuse_namesake(grid, root, known)
     runs = {run.name: run for run in grid.runs()}
 
@@ -46,21 +66,21 @@ def write_places(grid: Grid, root: Path, folders: Mapping[str, Path], ancestors:
     }
     page = {
         "grid": os.path.relpath(grid.path.resolve(), root.resolve()),
-        "runs": {**known.get("runs", {}), **entries},
-        "ancestors": sorted({*known.get("ancestors", []), *map(relative, ancestors)}),
+        "runs": {**known["runs"], **entries},
+        "ancestors": sorted({*known["ancestors"], *map(relative, ancestors)}),
     }
     write_atomically(_file(grid, root), json.dumps(page, indent=1))
 
 
 def places(grid: Grid, root: Path) -> list[Place]:
     """Every run of the grid with its folder; a run whose settings have changed since has none."""
-    written = _written(grid, root).get("runs", {})
+    written = _written(grid, root)["runs"]
     return [Place(run, _folder(root, run, written.get(run.name))) for run in grid.runs()]
 
 
 def ancestors(grid: Grid, root: Path) -> list[RunFolder]:
     """Runs that runs of the grid start from, caches that they read, and their evaluations under the grid's protocol."""
-    folders = [root / path for path in _written(grid, root).get("ancestors", [])]
+    folders = [root / path for path in _written(grid, root)["ancestors"]]
     return [_of_its_kind(path) for path in folders]
 
 
@@ -82,7 +102,7 @@ def check_folder(option: str, folder: Path) -> None:
         raise UsageError(f"{option} is {folder}, but {there} is a file; name a folder")
 
 
-def _folder(root: Path, run: Run, entry: Mapping[str, Any] | None) -> RunFolder | None:
+def _folder(root: Path, run: Run, entry: Entry | None) -> RunFolder | None:
     if entry is None or entry["overrides"] != dict(run.overrides):
         return None
     return RunFolder(root / entry["folder"])
@@ -92,11 +112,11 @@ def _file(grid: Grid, root: Path) -> Path:
     return grid.folder(root) / "grid.json"
 
 
-def _written(grid: Grid, root: Path) -> dict[str, Any]:
+def _written(grid: Grid, root: Path) -> Written:
     """What the launcher wrote; empty where it never did."""
     file = _file(grid, root)
     if not file.is_file():
-        return {}
+        return NOTHING
     page = _parsed(file)
     if page is None:
         raise UsageError(f"{file} is damaged; `{command('ablate', grid.path, root)}` writes it again")
@@ -104,26 +124,15 @@ def _written(grid: Grid, root: Path) -> dict[str, Any]:
     return page
 
 
-def _parsed(file: Path) -> dict[str, Any] | None:
+def _parsed(file: Path) -> Written | None:
     """The page, None where there is none or where it is not of the form that write_places gives it."""
     try:
-        page = json.loads(file.read_text())
+        return read_json(file, Written)
     except (FileNotFoundError, ValueError):
         return None
-    return page if isinstance(page, dict) and _well_formed(page) else None
 
 
-def _well_formed(page: Mapping[str, Any]) -> bool:
-    runs, above = page.get("runs"), page.get("ancestors")
-    return (
-        isinstance(runs, dict)
-        and all(isinstance(run, dict) and {"folder", "overrides"} <= run.keys() for run in runs.values())
-        and isinstance(above, list)
-        and all(isinstance(path, str) for path in above)
-    )
-
-
-def _refuse_namesake(grid: Grid, root: Path, page: Mapping[str, Any]) -> None:
+def _refuse_namesake(grid: Grid, root: Path, page: Written) -> None:
     """Two grid files of one name would share a folder and take each other's runs for their own.
 
     A file that is no longer where it was has been moved, with its checkout or without; one that is the same word for

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hallo3_lightning.ablation import runs
+from hallo3_lightning.ablation import meaning, runs
 from hallo3_lightning.ablation.caching import caching_job, with_cache
 from hallo3_lightning.ablation.evaluating import evaluation_job
 from hallo3_lightning.ablation.grid import SEED, Arm, Grid, Run
@@ -58,15 +58,15 @@ def _config(grid: Grid, arm: Arm, root: Path) -> dict[str, Any]:
         "run.evaluate": True,
     }
     try:
-        config = runs.resolve(grid.base, {**grid.overrides, **arm.settings, **placing, SEED: grid.seeds[0]})
+        config = meaning.resolve(grid.base, {**grid.overrides, **arm.settings, **placing, SEED: grid.seeds[0]})
     except UsageError as error:
         raise UsageError(f"{grid.path}, arm '{arm.name}': {error}") from None
-    layers = runs.ancestor(config)
+    layers = meaning.ancestor(config)
     if layers is not None:
         _check_ancestor(grid, layers)
         for key in grid.ancestors or ():
             _refuse_unknown(grid, key, config)
-            _refuse_unknown(grid, key, runs.resolve(layers, {}))
+            _refuse_unknown(grid, key, meaning.resolve(layers, {}))
         reached = _reached(grid, root, layers, config)
         if reached != layers:
             config["model"]["init_from"] = reached
@@ -83,14 +83,14 @@ def _reached(grid: Grid, root: Path, layers: Sequence[str], config: Mapping[str,
     """
     from hallo3_lightning.training.settings import as_typed
 
-    above = runs.resolve(layers, {})
+    above = meaning.resolve(layers, {})
     shared = [key for key in grid.ancestors or () if _has(config, key) and _has(above, key)]
     changes = {key: _at(config, key) for key in shared if _at(config, key) != _at(above, key)}
     if grid.cache:
         changes["data.cache"] = with_cache(above, root)["data"]["cache"]
-    further = runs.ancestor(above)
+    further = meaning.ancestor(above)
     if further is not None:
-        typed = _reached(grid, root, further, runs.resolve(layers, changes))
+        typed = _reached(grid, root, further, meaning.resolve(layers, changes))
         changes |= {"model.init_from": typed} if typed != further else {}
     return [*layers, *(as_typed(key, value) for key, value in changes.items())]
 
@@ -99,8 +99,8 @@ def _job(planned: _Planned, run: Run, arm: Mapping[str, Any]) -> Job:
     from hallo3_lightning.training.settings import as_typed, with_seed
 
     config = with_seed(arm, run.seed)
-    layers = runs.ancestor(config)
-    if layers is not None and runs.scores_only(config) and runs.resolve(layers, {})[SEED] != run.seed:
+    layers = meaning.ancestor(config)
+    if layers is not None and meaning.scores_only(config) and meaning.resolve(layers, {})[SEED] != run.seed:
         # nothing of this run is trained by its own seed: what it scores is
         config["model"] = {**config["model"], "init_from": [*layers, as_typed(SEED, run.seed)]}
     folder = runs.named(config, root=planned.grid.folder(planned.root), name=run.arm.name)
@@ -109,7 +109,7 @@ def _job(planned: _Planned, run: Run, arm: Mapping[str, Any]) -> Job:
 
 def _needs(planned: _Planned, config: Mapping[str, Any]) -> Job | None:
     """The last job of those that must be done before a run, each made once for all that share it."""
-    layers = runs.ancestor(config)
+    layers = meaning.ancestor(config)
     needs = None if layers is None else _ancestor(planned, layers)
     if not planned.grid.cache:
         return needs
@@ -130,7 +130,7 @@ def _comes_after(job: Job | None, other: Job) -> bool:
 
 def _ancestor(planned: _Planned, layers: Sequence[str]) -> Job:
     """The job for the run that another starts from."""
-    config = runs.resolve(layers, {"run.root": str(planned.root), "run.ancestors": str(planned.root)})
+    config = meaning.resolve(layers, {"run.root": str(planned.root), "run.ancestors": str(planned.root)})
     folder = runs.named(config, root=planned.root)
     if folder.path not in planned.above:
         needs = _needs(planned, config)
@@ -140,7 +140,7 @@ def _ancestor(planned: _Planned, layers: Sequence[str]) -> Job:
 
 def _check_ancestor(grid: Grid, layers: Sequence[str]) -> None:
     """Configs name what they start from as seen from the project's folder: said here, where somebody is elsewhere."""
-    lost = next((file for file in runs.files_of(layers) if not Path(file).is_file()), None)
+    lost = next((file for file in meaning.files_of(layers) if not Path(file).is_file()), None)
     if lost is None:
         return
     homes = [folder for folder in grid.path.resolve().parents if (folder / lost).is_file()]
@@ -160,7 +160,7 @@ def _refuse_the_same(grid: Grid, configs: Mapping[str, Mapping[str, Any]]) -> No
     """Two arms of one hash would be compared with each other's seeds, and found equal."""
     seen: dict[str, Arm] = {}
     for arm in grid.arms:
-        twin = seen.setdefault(runs.fingerprint(configs[arm.name]), arm)
+        twin = seen.setdefault(meaning.fingerprint(configs[arm.name]), arm)
         if twin is arm:
             continue
         keys = [
@@ -176,10 +176,10 @@ def _refuse_the_same(grid: Grid, configs: Mapping[str, Mapping[str, Any]]) -> No
 
 def _refuse_another_ancestor(grid: Grid, arm: Arm, config: Mapping[str, Any]) -> None:
     """An arm must not change, of what it starts from, what that was trained for."""
-    layers = runs.ancestor(config)
+    layers = meaning.ancestor(config)
     assert layers is not None
-    own, before = runs.flat(config), runs.flat(runs.resolve(layers, {}))
-    alone = runs.scores_only(config)
+    own, before = meaning.flat(config), meaning.flat(meaning.resolve(layers, {}))
+    alone = meaning.scores_only(config)
     for key in {**grid.overrides, **arm.settings}:
         for leaf in (leaf for leaf in own if leaf == key or leaf.startswith(f"{key}.")):
             bound = _within(leaf, ("model",)) and not _within(leaf, SCORING) if alone else _within(leaf, BOTH_PHASES)
@@ -187,7 +187,7 @@ def _refuse_another_ancestor(grid: Grid, arm: Arm, config: Mapping[str, Any]) ->
                 continue
             raise UsageError(
                 f"{grid.path}: arm '{arm.name}' has {leaf} {own[leaf]!r}, and the run that it starts from "
-                f"({' + '.join(runs.files_of(layers))}) {before.get(leaf)!r}; give it the same with "
+                f"({' + '.join(meaning.files_of(layers))}) {before.get(leaf)!r}; give it the same with "
                 f"ancestors: [{key}]" + ("" if alone else ", or say ancestors: [] if that is what you compare")
             )
 
@@ -198,7 +198,7 @@ def _within(key: str, groups: Sequence[str]) -> bool:
 
 def _refuse_unknown(grid: Grid, key: str, config: Mapping[str, Any]) -> None:
     if not _has(config, key):
-        known = runs.flat(config)
+        known = meaning.flat(config)
         raise unknown("setting", key, known, f"a run of phase {config['phase']}; {grid.path}, key 'ancestors'")
 
 

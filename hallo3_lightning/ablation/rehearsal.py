@@ -20,8 +20,9 @@ from rich.table import Table
 from datamodules.talking_head import TalkingHead
 from hallo3_lightning.ablation.estimate import played
 from hallo3_lightning.ablation.jobs import Job
+from hallo3_lightning.ablation.meaning import flat
 from hallo3_lightning.ablation.queues import Queue
-from hallo3_lightning.ablation.runs import RunFolder, flat
+from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.ablation.status import duration
 
 STEPS = 2

@@ -11,8 +11,9 @@ import yaml
 
 from hallo3_lightning.ablation.evaluating import EVALUATIONS
 from hallo3_lightning.ablation.grid import Grid
+from hallo3_lightning.ablation.meaning import flat
 from hallo3_lightning.ablation.places import Place, places
-from hallo3_lightning.ablation.runs import RunFolder, flat
+from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation import rows_file
 from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.claim import write_json
-from hallo3_lightning.ablation.runs import RunFolder, results_of
+from hallo3_lightning.ablation.meaning import results_of
+from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.run_evaluation.trained import Trained, trained
@@ -58,12 +59,7 @@ def run_under(folder: Path, recipe: Recipe) -> Trained:
         "model.sampling.steps": told.get("steps"),
         "data.eval_frames": recipe.frames,
     }
-    run = trained(folder, {key: value for key, value in chosen.items() if value is not None})
-    try:
-        _ = run.settings  # read before anything that could be blamed on the protocol
-    except UsageError as error:
-        raise UsageError(f"settings of the run {folder}: {error}") from error
-    return run
+    return trained(folder, {key: value for key, value in chosen.items() if value is not None})
 
 
 def generation_of(run: Trained, device: str) -> Generation:

@@ -8,7 +8,8 @@ from typing import Any
 
 from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, ancestor, scores_only
+from hallo3_lightning.ablation.meaning import ancestor, scores_only
+from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.blank import fill
 from hallo3_lightning.training.checkpoints import newest, step_of

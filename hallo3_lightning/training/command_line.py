@@ -18,7 +18,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, ancestor, ancestor_run, files_of, named, scores_only
+from hallo3_lightning.ablation.meaning import ancestor, files_of, scores_only
+from hallo3_lightning.ablation.runs import RunFolder, ancestor_run, named
 from hallo3_lightning.conditioning.conditioner import NONE, strategies
 from hallo3_lightning.cost import work_of
 from hallo3_lightning.errors import UsageError

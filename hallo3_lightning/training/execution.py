@@ -9,7 +9,8 @@ from typing import Any
 from lightning import Trainer
 
 from datamodules.talking_head import TalkingHead
-from hallo3_lightning.ablation.runs import RunFolder, State, ancestor_run, scores_only
+from hallo3_lightning.ablation.meaning import scores_only
+from hallo3_lightning.ablation.runs import RunFolder, State, ancestor_run
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training import launching, provenance
 from hallo3_lightning.training.checkpoints import newest, step_of

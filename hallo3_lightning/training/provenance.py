@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hallo3_lightning.ablation.runs import RunFolder, ancestor, fingerprint, write_atomically
+from hallo3_lightning.ablation.meaning import ancestor, fingerprint
+from hallo3_lightning.ablation.runs import RunFolder, write_atomically
 from hallo3_lightning.weights.folder import is_weights, record_of
 
 PACKAGES = ("hallo3_lightning", "torch", "lightning", "diffusers", "transformers", "torchmetrics", "webdataset")

@@ -8,7 +8,8 @@ import pytest
 from hallo3_lightning.ablation import disk
 from hallo3_lightning.ablation.disk import checkpoint_bytes, refuse_full_disk
 from hallo3_lightning.ablation.jobs import Job
-from hallo3_lightning.ablation.runs import RunFolder, Status, resolve
+from hallo3_lightning.ablation.meaning import resolve
+from hallo3_lightning.ablation.runs import RunFolder, Status
 from hallo3_lightning.errors import UsageError
 
 TINY = Path(__file__).parents[2] / "experiments" / "tiny"

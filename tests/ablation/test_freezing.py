@@ -171,7 +171,25 @@ def test_provenance_is_that_of_the_first_launch(project, monkeypatch):
     assert json.loads(file.read_text()) == other | {"later": [first["code"]]}
 
 
-def test_a_damaged_record_says_what_to_do(project):
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[" * 100_000, "[]", '{"arms": 5}', '{"arms": {"adaln": 5}, "files": {}}', '{"arms": {}, "files": {"a": 3}}'],
+)
+def test_a_damaged_record_says_what_to_do(project, text):
+    Path("runs/ways").mkdir(parents=True)
+    Path("runs/ways/meaning.json").write_text(text)
+    with pytest.raises(UsageError, match=r"meaning.json is damaged; put it back, or remove it and launch again"):
+        edits(grid(), Path("runs"))
+
+
+def test_a_damaged_provenance_says_what_to_do(project):
     launch()
-    Path("runs/ways/meaning.json").write_text("{")
-    assert "meaning.json is damaged; put it back, or remove it and launch again" in refusal()
+    Path("runs/ways/provenance.json").write_text('{"code": "x", "later": 5}')
+    with pytest.raises(UsageError, match=r"provenance.json is damaged; put it back"):
+        launch()
+
+
+def test_a_config_file_that_cannot_be_read_any_more_is_an_edit(project):
+    launch()
+    write(project / "experiments/small/identity.yaml", "[" * 3000)
+    assert any("all of it was nothing, is not YAML" in line for line in edits(grid(), Path("runs")))

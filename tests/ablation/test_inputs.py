@@ -7,7 +7,8 @@ import pytest
 from hallo3_lightning.ablation.inputs import absent, refuse_absent
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.launch import ablate
-from hallo3_lightning.ablation.runs import RunFolder, Status, resolve
+from hallo3_lightning.ablation.meaning import resolve
+from hallo3_lightning.ablation.runs import RunFolder, Status
 from hallo3_lightning.errors import UsageError
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -73,7 +73,26 @@ def test_runs_that_left_the_grid_come_back_with_their_folders(tmp_path):
     assert None not in folders(grid_file(tmp_path), root).values()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"runs": {"a-seed0": 1}, "ancestors": []}', "\udcff"])
+RUNS = '{"a-seed0": {"folder": "x", "overrides": {}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        "\udcff",
+        '{"runs": {"a-seed0": 1}, "ancestors": []}',
+        '{"runs": {"a-seed0": {"folder": 5, "overrides": {}}}, "ancestors": []}',
+        '{"runs": {"a-seed0": {"folder": "a\\u0000b", "overrides": {}}}, "ancestors": []}',
+        '{"runs": {"a-seed0": {"folder": "x", "overrides": []}}, "ancestors": []}',
+        f'{{"runs": {RUNS}, "ancestors": [5]}}',
+        f'{{"runs": {RUNS}, "ancestors": [], "grid": 5}}',
+    ],
+)
 def test_damage_is_said_and_mended_by_the_next_launch(tmp_path, text):
     file, root = grid_file(tmp_path), tmp_path / "runs"
     launch(file, root)

@@ -8,8 +8,9 @@ import yaml
 
 from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.launch import ablate
+from hallo3_lightning.ablation.meaning import fingerprint, resolve
 from hallo3_lightning.ablation.planning import plan
-from hallo3_lightning.ablation.runs import ancestor_run, fingerprint, resolve
+from hallo3_lightning.ablation.runs import ancestor_run
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.recipe import read_recipe
 

@@ -1,5 +1,6 @@
 """Where runs stand, quickly and without anything heavy."""
 
+import json
 import os
 import pty
 import re
@@ -111,14 +112,69 @@ def test_what_matters_is_never_cut_off(tmp_path, monkeypatch, capsys, width):
     assert ("3 h 25 min" in text) == (width > 80)
 
 
-def test_a_damaged_run_is_failed_and_the_rest_is_shown(tmp_path, monkeypatch, capsys):
+WHOLE = {"state": "running", "step": 3, "max_steps": 500}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        *(
+            json.dumps(WHOLE | odd).encode()
+            for odd in (
+                {"state": "banana"},
+                {"state": ["running"]},
+                {"step": "x"},
+                {"loss": "[/x]"},
+                {"seconds": None},
+                {"seconds": float("nan")},
+                {"updated": float("inf")},
+                {"samples_per_s": 10**400},
+                {"colour": "red"},
+            )
+        ),
+    ],
+)
+def test_a_damaged_run_is_failed_and_the_rest_is_shown(tmp_path, monkeypatch, capsys, written):
     monkeypatch.setenv("COLUMNS", "400")
     file, root = finished_grid(tmp_path)
-    (root / "ways" / "b-seed0-00000000" / "status.json").write_text("")
+    (root / "ways" / "b-seed0-00000000" / "status.json").write_bytes(written)
     assert status(file, root=root) == 0
     text = capsys.readouterr().out
     assert "1 failed, 5 finished" in text
     assert str(root / "ways" / "b-seed0-00000000" / "status.json") in text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\xff",
+        b"[" * 100_000,
+        b'{"failed": "x", "error": 5, "open": null}',
+        b'{"failed": 1, "error": "", "open": {"at": "z"}}',
+        b'{"failed": 1, "error": "", "open": {"at": 1.5, "array": 5}}',
+    ],
+)
+def test_damaged_attempts_are_none(tmp_path, written):
+    run = RunFolder(tmp_path)
+    (tmp_path / attempts.FILE).write_bytes(written)
+    (tmp_path / "status.json").write_bytes(written)
+    assert attempts.settle(run) == attempts.Attempts()
+    assert attempts.refusal(run, 0) is None
+
+
+def test_a_loss_that_is_no_number_is_no_damage(tmp_path):
+    run = RunFolder(tmp_path)
+    run.record(Status("failed", 3, 500, float("nan"), error="loss is [nan]"))
+    assert (run.status().loss, run.status().error) == (None, "loss is [nan]")
+
+
+def test_a_lock_that_is_no_text_says_something(tmp_path):
+    (tmp_path / ".lock").write_bytes(b"node7 \xff")
+    assert RunFolder(tmp_path).where().startswith("node7")
 
 
 def test_a_hundred_runs_without_a_heavy_import_and_each_file_read_a_few_times(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from hallo3_lightning.ablation.runs import fingerprint, flat, resolve, results_of
+from hallo3_lightning.ablation.meaning import fingerprint, flat, resolve, results_of
 from hallo3_lightning.cli import main
 from hallo3_lightning.evaluation.conditions import CONDITIONS
 from hallo3_lightning.evaluation.rows_file import read

@@ -3,7 +3,8 @@
 import json
 import subprocess
 
-from hallo3_lightning.ablation.runs import RunFolder, fingerprint, resolve
+from hallo3_lightning.ablation.meaning import fingerprint, resolve
+from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.training import provenance
 from tests.behaviour.studio import ROOT, TINY
 

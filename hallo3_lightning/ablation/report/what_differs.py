@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hallo3_lightning.ablation.meaning import flat, results_of
 from hallo3_lightning.ablation.results import Result
-from hallo3_lightning.ablation.runs import flat, results_of
 from hallo3_lightning.ablation.status import duration
 
 SEEDS = ("seed_everything", "model.seed", "data.seed")
