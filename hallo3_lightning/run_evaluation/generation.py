@@ -59,7 +59,12 @@ def run_under(folder: Path, recipe: Recipe) -> Trained:
         "model.sampling.steps": told.get("steps"),
         "data.eval_frames": recipe.frames,
     }
-    return trained(folder, {key: value for key, value in chosen.items() if value is not None})
+    run = trained(folder, {key: value for key, value in chosen.items() if value is not None})
+    try:
+        _ = run.settings  # read before anything that could be blamed on the protocol
+    except UsageError as error:
+        raise UsageError(f"settings of the run {folder}: {error}") from error
+    return run
 
 
 def generation_of(run: Trained, device: str) -> Generation:
