@@ -32,8 +32,14 @@ TILED = 0.3
 CUDA_CONTEXT = 700 * 2**20
 """Bytes that CUDA and its libraries take before anything is computed."""
 
-ROUNDING = 5e7
-"""Half of the last digit of gigabytes: an amount that is asked for must do as it is printed."""
+FIRST_USE = 40 * 10**6
+"""Bytes of main memory that libraries take when they first compute, read weights and encode; counted on a CPU: 27 to 35 million."""
+
+ENCODING = 300
+"""Bytes of main memory a pixel of the picture that H.264 holds while it looks ahead; counted at 480 x 720."""
+
+SWAY = 5 * 10**6
+"""Bytes by which the program itself differs between two runs: an amount that is asked for must do when it is given."""
 
 UNITS = {"": 1e9, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -81,7 +87,7 @@ def needs_of(denoiser: Denoiser, encoders: FrozenEncoders, inputs: Inputs, sampl
         conditions=branches * _condition_bytes(denoiser, inputs),
         channels=branches * tokens(size)["sequence"] * size.width,
         decoding=height * width * encoders.video.decoding_bytes_per_pixel,
-        base=CUDA_CONTEXT if on_gpu else _program_bytes() - sum(parts.values()),
+        base=CUDA_CONTEXT if on_gpu else _program_bytes() - sum(parts.values()) + FIRST_USE + height * width * ENCODING,
     )
 
 
@@ -96,12 +102,14 @@ def fitting(needs: Needs, limit: int, wanted: Placement, free_precision: bool) -
     for placement, given_up in tried:
         estimated = needs.bytes(placement)
         if estimated <= limit:
-            told = f"with {', '.join(given_up)} ({_shown(whole)} otherwise)" if given_up else "with everything in place"
-            return placement, f"--max-memory {_shown(limit)}: {_shown(estimated)} estimated {told}"
+            told = (
+                f"with {', '.join(given_up)} ({_enough(whole)} otherwise)" if given_up else "with everything in place"
+            )
+            return placement, f"--max-memory {_shown(limit)}: {_enough(estimated)} estimated {told}"
     least = min(needs.bytes(placement) for placement, _ in tried)
     raise UsageError(
         f"--max-memory {_shown(limit)} is too little: with everything given up that can be, this network takes about "
-        f"{_shown(least + ROUNDING)}; give at least that, or fewer branches of guidance (--guidance 1)"
+        f"{_enough(least + SWAY)}; give at least that, or fewer branches of guidance (--guidance 1)"
     )
 
 
@@ -162,6 +170,12 @@ def _weight_bytes(module: object) -> int:
 def _program_bytes() -> int:
     """Of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _enough(count: int) -> str:
+    """At least so much: rounded up to the last digit that is shown."""
+    digit = 10**8 if count > 10**9 - 10**6 else 10**6
+    return _shown(-(-count // digit) * digit)
 
 
 def _shown(count: float) -> str:
