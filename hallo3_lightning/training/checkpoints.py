@@ -32,6 +32,9 @@ from hallo3_lightning.errors import UsageError
 from hallo3_lightning.weights.folder import is_weights
 from hallo3_lightning.weights.folder import read as read_weights
 
+UNREADABLE = (OSError, SafetensorError, RuntimeError, KeyError, ValueError)
+"""What reading a damaged file raises."""
+
 FACTS, COMPLETE = "facts.json", "complete.json"
 MODEL, OPTIMIZER = "state_dict.", "optimizer."
 
@@ -169,8 +172,17 @@ def fill(path: Path, tensors: Tensors, alone: bool) -> None:
     """Read into tensors, whole or sharded, by their names; `alone` where no other rank takes part."""
     try:
         dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=alone)
-    except (OSError, SafetensorError, CheckpointException, RuntimeError, KeyError, ValueError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, error) from None
+    except CheckpointException as error:
+        raise _of_ranks(path, error) from None
+
+
+def _of_ranks(path: Path, error: CheckpointException) -> BaseException:
+    """What befell the ranks: only what a file can cause is blamed on it. A signal is not, and ends whatever it ended."""
+    failures = [failure for failure, _ in error.failures.values()]
+    others = [failure for failure in failures if not isinstance(failure, UNREADABLE)]
+    return others[0] if others else _damaged(path, failures[0])
 
 
 def read_into(path: Path, module: nn.Module, optimizers: Sequence[Optimizer]) -> Facts:

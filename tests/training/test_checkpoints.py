@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint import HuggingFaceStorageReader
 
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.training.checkpoints import (
@@ -127,6 +128,18 @@ def test_a_damaged_file_of_the_right_size_is_one_sentence(tmp_path):
     shard.write_bytes(b"\xff" * shard.stat().st_size)
     with pytest.raises(UsageError, match="is not a checkpoint of ours, or is damaged"):
         weights(path)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_a_signal_while_it_is_read_is_not_blamed_on_the_checkpoint(tmp_path, monkeypatch, signal):
+    path = saved(tmp_path, 3)
+
+    def interrupted(*_: object) -> None:
+        raise signal
+
+    monkeypatch.setattr(HuggingFaceStorageReader, "read_data", interrupted)
+    with pytest.raises(signal):
+        tensors_of(path)
 
 
 def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(tmp_path):
