@@ -1,7 +1,8 @@
 """What animates: the denoiser of a trained run or of a folder of weights, and the frozen encoders it was trained with."""
 
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,30 +34,17 @@ class Trained:
     """A trained network as its config says it, without numbers yet."""
 
     place: Path
-    settings: Mapping[str, Any]
-    """`model` of the config."""
+    backbone: Backbone
+    inputs: Inputs
+    sampling: Sampling
+    corruption: Corruption
+    frozen: Encoders
+    identity: str
+    audio: str
+    options: Mapping[str, Any] | None
+    motion_frames: int
     precision: str
     """Of the trainer that trained it."""
-
-    @property
-    def backbone(self) -> Backbone:
-        return built(Backbone, self.settings["backbone"])
-
-    @property
-    def inputs(self) -> Inputs:
-        return built(Inputs, self.settings["inputs"])
-
-    @property
-    def sampling(self) -> Sampling:
-        return built(Sampling, self.settings["sampling"])
-
-    @property
-    def corruption(self) -> Corruption:
-        return built(Corruption, self.settings["corruption"])
-
-    @property
-    def motion_frames(self) -> int:
-        return int(self.settings["motion_frames"])
 
     def pixels(self, video: VideoEncoder) -> tuple[int, int]:
         """Height and width of its pictures, by its latents and how many pixels the autoencoder makes of one."""
@@ -65,15 +53,8 @@ class Trained:
 
     def blank(self) -> Denoiser:
         """The denoiser without numbers, on the meta device."""
-        given = self.settings
         with torch.device("meta"):
-            return denoiser_of(
-                self.backbone,
-                self.inputs,
-                given["identity"],
-                given.get("audio", NONE),
-                given["options"],
-            )
+            return denoiser_of(self.backbone, self.inputs, self.identity, self.audio, self.options)
 
     def denoiser(self, dtype: torch.dtype = torch.float32) -> tuple[Denoiser, str]:
         """The denoiser with averaged weights as `dtype`, for evaluation, and the SHA-256 of them as they were saved.
@@ -97,7 +78,7 @@ class Trained:
     def encoders(self) -> FrozenEncoders:
         """The frozen encoders, from their folders."""
         size = self.backbone
-        return FrozenEncoders(built(Encoders, self.settings["encoders"]), size.text_tokens, size.text_width)
+        return FrozenEncoders(self.frozen, size.text_tokens, size.text_width)
 
     def _fingerprint(self, given: Mapping[str, Tensor]) -> str:
         return record_of(self.place)["fingerprint"] if is_weights(self.place) else fingerprint_of(given)
@@ -109,23 +90,51 @@ def trained(place: Path, configs: Sequence[str], folders: Mapping[str, str | Non
     folders: of encoders by kind (video, text, audio), in place of those in the config. Raises UsageError where there is
     none, or where its sound moves nothing.
     """
-    config = _config(place, configs)
-    model = dict(config["model"])
-    if model.get("audio", NONE) == NONE:
+    network = _network(place, configs)
+    if network.audio == NONE:
         raise UsageError(
-            f"'{place}' was trained without sound (phase {config['phase']}): nothing would move the mouth; train the audio "
-            f"phase from it (`hallo3 fit --config experiments/tiny/audio.yaml --model.init_from {place}`) and name that run"
+            f"'{place}' was trained without sound: nothing would move the mouth; train the audio phase from it "
+            f"(`hallo3 fit --config experiments/tiny/audio.yaml --model.init_from {place}`) and name that run"
         )
-    encoders = {**model["encoders"], **{f"{kind}_folder": folder for kind, folder in folders.items() if folder}}
-    kinds = [kind for kind in ("video", "text", "audio") if encoders[f"{kind}_folder"]]
-    found = {f"{kind}_folder": _beside(place, encoders[f"{kind}_folder"]) for kind in kinds}
-    for kind in kinds:
-        if not Path(found[f"{kind}_folder"]).is_dir():
+    return replace(network, frozen=_found(network.frozen, place, folders))
+
+
+def _found(encoders: Encoders, place: Path, folders: Mapping[str, str | None]) -> Encoders:
+    """The encoders where they are now. Raises UsageError for the first that is not there."""
+    places = {kind: folders.get(kind) or getattr(encoders, f"{kind}_folder") for kind in ("video", "text", "audio")}
+    found = {kind: _beside(place, folder) if folder else "" for kind, folder in places.items()}
+    for kind, folder in found.items():
+        if folder and not Path(folder).is_dir():
             raise UsageError(
-                f"the {kind} encoder of '{place}' is not at {encoders[f'{kind}_folder']}; say where it is with "
-                f"--{kind}-encoder FOLDER"
+                f"the {kind} encoder of '{place}' is not at {places[kind]}; say where it is with --{kind}-encoder FOLDER"
             )
-    return Trained(place, {**model, "encoders": {**encoders, **found}}, str(config["trainer"]["precision"]))
+    return replace(encoders, **{f"{kind}_folder": folder for kind, folder in found.items()})
+
+
+def _network(place: Path, configs: Sequence[str]) -> Trained:
+    """What the config says of the network. Raises UsageError where a value is missing, of another kind, or unknown."""
+    config = _config(place, configs)
+    try:
+        model = config["model"]
+        return Trained(
+            place,
+            built(Backbone, model["backbone"]),
+            built(Inputs, model["inputs"]),
+            built(Sampling, model["sampling"]),
+            built(Corruption, model["corruption"]),
+            built(Encoders, model["encoders"]),
+            str(model["identity"]),
+            str(model.get("audio", NONE)),
+            model.get("options"),
+            int(model["motion_frames"]),
+            str(config["trainer"]["precision"]),
+        )
+    except UsageError:
+        raise
+    except KeyError as error:
+        raise _damaged(place, f"it has no {error.args[0]}") from error
+    except (ArgumentError, AttributeError, TypeError, ValueError) as error:
+        raise _damaged(place, str(error)) from error
 
 
 def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:
@@ -143,10 +152,14 @@ def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:
         raise UsageError(f"'{place}' is a run and its config.yaml says all that --config would; leave --config out")
     located(place)
     try:
-        config = yaml.safe_load(file.read_text())
-        return config | {"model": {"options": None} | config["model"]}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(f"'{file}' is damaged ({' '.join(str(error).split())}); copy it from where it was") from error
+        return yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _damaged(place, str(error)) from error
+
+
+def _damaged(place: Path, reason: str) -> UsageError:
+    told = " ".join(reason.split())[:300]
+    return UsageError(f"the config of '{place}' is damaged ({told}); copy it from where it was")
 
 
 def _beside(place: Path, folder: str) -> str:
