@@ -65,8 +65,8 @@ def _resampled(run: list[av.AudioFrame]) -> np.ndarray:
     return np.concatenate([rearrange(chunk.to_ndarray(), "1 samples -> samples") for chunk in chunks])
 
 
-def is_finite(frame: av.AudioFrame) -> bool:
-    """Whether all samples are numbers. Eight planes or more have no end that PyAV finds, so they are interleaved first:
+def is_finite(frame: av.AudioFrame, limit: float = np.inf) -> bool:
+    """Whether all samples are numbers below a limit. Eight planes or more have no end that PyAV finds, so they are interleaved first:
     reading them as they are ends the process."""
     if not frame.format.name.startswith(("flt", "dbl")):
         return True
@@ -74,4 +74,4 @@ def is_finite(frame: av.AudioFrame) -> bool:
     if frame.format.is_planar and frame.layout.nb_channels >= PLANES:
         packed = av.AudioResampler(frame.format.packed, frame.layout, frame.sample_rate)
         frames = packed.resample(frame)
-    return all(bool(np.isfinite(part.to_ndarray()).all()) for part in frames)
+    return all(bool((np.abs(part.to_ndarray()) < limit).all()) for part in frames)

@@ -28,7 +28,8 @@ FORMATS = f"{CONTAINERS},wav,w64,mp3,ogg,flac,aac,aiff,au,amr,caf,ac3,eac3,asf,w
 PIPE = "-"
 """As a name of a file: standard input."""
 
-READ_AT_ONCE = 1 << 16
+LOUDEST = 1 << 16
+"""In full scales: what was written as 16-bit numbers into a file of floats is only clipped. AAC takes no more than 1e16."""
 
 
 class Readable(Protocol):
@@ -104,8 +105,11 @@ class Speech:
             if not container.streams.audio:
                 raise UsageError(f"--audio {self.name} has no sound track; give a recording, or a video with sound")
             for frame in container.decode(container.streams.audio[0]):
-                if not is_finite(frame):
-                    raise UsageError(f"--audio {self.name} holds numbers that are not finite; export it again")
+                if not is_finite(frame, LOUDEST):
+                    raise UsageError(
+                        f"--audio {self.name} holds numbers that are not finite, or beyond {LOUDEST} times full scale; export "
+                        "it again"
+                    )
                 frame.pts = None  # samples are counted: a hole in the stamps would part sound from picture
                 yield frame
 
@@ -122,6 +126,8 @@ class Speech:
             ) as container:  # fmt: skip
                 yield container
         except av.FFmpegError as error:
+            if isinstance(file, _Pipe) and file.is_ended_by_hand:
+                raise KeyboardInterrupt from error
             raise UsageError(
                 f"--audio {self.name} cannot be decoded (FFmpeg says: {error.strerror}); give a wav, mp3, m4a, ogg or flac, "
                 "or a video with sound"
@@ -129,13 +135,23 @@ class Speech:
 
 
 class _Pipe:
-    """What FFmpeg reads from: it gets what there is, and does not wait for a buffer to fill."""
+    """What FFmpeg reads from: it gets what there is, and does not wait for a buffer to fill.
+
+    Ctrl-C while it waits is the end of the speech: whatever is no Exception, PyAV drops on the way through FFmpeg, which
+    would then wait again.
+    """
 
     def __init__(self, source: Readable) -> None:
-        self.source = source
+        self.source, self.is_ended_by_hand = source, False
 
     def read(self, size: int) -> bytes:
-        return self.source.read(size) or b""
+        if self.is_ended_by_hand:
+            return b""
+        try:
+            return self.source.read(size) or b""
+        except KeyboardInterrupt:
+            self.is_ended_by_hand = True
+            return b""
 
     def __enter__(self) -> "_Pipe":
         return self

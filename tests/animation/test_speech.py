@@ -87,6 +87,17 @@ def test_a_film_lasts_until_the_sound_has_ended(tmp_path, samples, frames):
     assert Speech("short.wav", tmp_path / "short.wav").survey().frames == frames
 
 
+@pytest.mark.parametrize(("sample", "refused"), [(1e30, True), (-1e30, True), (32767.0, False), (-3.0, False)])
+def test_a_sample_may_be_too_loud_but_not_beyond_measure(tmp_path, sample, refused):
+    soundfile.write(tmp_path / "loud.wav", np.full(4_000, sample, np.float32), 16_000, subtype="FLOAT")
+    speech, track = Speech("loud.wav", tmp_path / "loud.wav"), SoundTrack(16_000, 1)
+    if refused:
+        with pytest.raises(UsageError, match="times full scale"):
+            speech.survey()
+    else:
+        assert np.abs(np.concatenate(list(speech.pieces(track)))).max() > 0.99
+
+
 def test_sound_of_no_length_and_of_no_numbers_is_refused(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.int16), 16_000)
     with pytest.raises(UsageError, match="its length is zero"):
@@ -140,6 +151,34 @@ def test_bare_samples_come_through_a_pipe_soon_after_they_were_spoken():
     assert pipe.data.tell() / 2 <= 16_000 * 0.5  # of what was spoken, so much was needed
     whole = np.concatenate([first, *pieces])
     np.testing.assert_allclose(whole, spoken / 32768, atol=2e-5)
+
+
+class Interrupted(Arriving):
+    """A pipe that somebody presses Ctrl-C at when it has given all it had."""
+
+    interrupts = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = super().read(size)
+        if data or self.interrupts:
+            return data
+        self.interrupts += 1
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_ends_speech_that_is_waited_for():
+    spoken = (tone(2, 16_000) * 32767).astype("<i2")
+    pipe = Interrupted(spoken.tobytes(), at_once=640)
+    reads = []
+    pipe.read = lambda size, read=pipe.read: reads.append(pipe.interrupts) or read(size)
+    found = heard(Speech("-", pipe, pcm_hz=16_000))
+    np.testing.assert_allclose(found, spoken / 32768, atol=2e-5)
+    assert reads.count(1) == 0  # it is not waited for again
+
+
+def test_an_interrupt_before_speech_can_be_told_is_no_damage():
+    with pytest.raises(KeyboardInterrupt):
+        list(Speech("-", Interrupted(b"RIFF", at_once=640)).pieces())
 
 
 def test_a_file_comes_through_a_pipe_like_a_file(tmp_path):
