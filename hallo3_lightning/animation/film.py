@@ -1,7 +1,9 @@
 """Where frames go as they come: a film that can be watched, and gone on with, at whatever point its making ended."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -46,3 +48,12 @@ GENERATED = "Generated video: a picture animated to speech by hallo3_lightning, 
 def tags(provenance: str) -> Mapping[str, str]:
     """What a film says of itself; `provenance` is JSON."""
     return {"description": GENERATED, "comment": provenance}
+
+
+def on_disk(path: Path) -> None:
+    """Wait until a file is on the disk, or of a folder the names in it."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,6 +1,7 @@
 """A film as pictures, one a file, or as one array: without loss, and without sound."""
 
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -12,8 +13,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from hallo3_lightning.animation.film import BEGINNING, Place
+from hallo3_lightning.animation.film import BEGINNING, Place, on_disk
 from hallo3_lightning.geometry import FPS
+
+PICTURE = re.compile(r"\d{8}\.png")
+"""Names of a film's pictures."""
 
 AT_ONCE = 1 << 24
 """Bytes of frames that are copied at a time."""
@@ -24,27 +28,36 @@ class PngFilm:
 
     def __init__(self, folder: Path, notes: Mapping[str, str], start: Place = BEGINNING) -> None:
         folder.mkdir(exist_ok=True)
-        self.folder, self.place = folder, start
+        self.folder, self.place, self._window = folder, start, start.frames
         self.notes = PngInfo()
         for name, text in notes.items():
             self.notes.add_text(name.capitalize(), text)
 
     def write(self, frames: Tensor) -> None:
         for number, image in enumerate(_images(frames), self.place.frames):
-            Image.fromarray(image).save(self.folder / f"{number:08d}.png", pnginfo=self.notes)
+            Image.fromarray(image).save(picture(self.folder, number), pnginfo=self.notes)
         self.place = Place(self.place.frames + len(frames))
 
     def end_window(self) -> Place:
+        for number in range(self._window, self.place.frames):
+            on_disk(picture(self.folder, number))
+        on_disk(self.folder)
+        self._window = self.place.frames
         return self.place
 
     def finish(self) -> None:
         """Pictures of a longer film that was here before would play on."""
-        for file in self.folder.glob("[0-9]" * 8 + ".png"):
-            if int(file.stem) >= self.place.frames:
+        for file in self.folder.iterdir():
+            if PICTURE.fullmatch(file.name) and int(file.stem) >= self.place.frames:
                 file.unlink()
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def picture(folder: Path, number: int) -> Path:
+    """The file of a frame."""
+    return folder / f"{number:08d}.png"
 
 
 class NpzFilm:
@@ -52,7 +65,9 @@ class NpzFilm:
 
     def __init__(self, path: Path, size: tuple[int, int], notes: Mapping[str, str], start: Place = BEGINNING) -> None:
         self.path, self.size, self.notes, self.place = path, size, notes, start
-        self._raw = path.with_name(f"{path.name}.frames")
+        self._raw = frames_beside(path)
+        if start == BEGINNING:
+            path.unlink(missing_ok=True)  # until this film is finished, what is there is not ours to replace
         self._file = self._raw.open("r+b" if start.bytes else "wb")
         self._file.truncate(start.bytes)
         self._file.seek(start.bytes)
@@ -78,11 +93,18 @@ class NpzFilm:
                 np.lib.format.write_array(member, np.array(FPS))
             for name, text in self.notes.items():
                 archive.writestr(_member("provenance.json" if name == "comment" else f"{name}.txt"), text)
+        on_disk(aside)
         aside.replace(self.path)
+        on_disk(self.path.absolute().parent)
         self._raw.unlink()
 
     def close(self) -> None:
         self._file.close()
+
+
+def frames_beside(path: Path) -> Path:
+    """Where the frames of an npz lie until it is finished."""
+    return path.with_name(f"{path.name}.frames")
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -9,7 +9,6 @@ import gc
 import io
 import os
 import shutil
-import struct
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,8 @@ from einops import rearrange
 from torch import Tensor
 
 from datamodules.video.write_mp4 import KEY_FRAME_EVERY, frame_of, video_stream
-from hallo3_lightning.animation.film import BEGINNING, Place
+from hallo3_lightning.animation.film import BEGINNING, Place, on_disk
+from hallo3_lightning.animation.mp4_boxes import boxes
 from hallo3_lightning.animation.sound_track import PACKET, SoundTrack, begin_s
 from hallo3_lightning.geometry import FPS
 
@@ -30,6 +30,9 @@ CRF = 17
 
 TICK = Fraction(1, 90_000)
 """Seconds that times of frames are counted in."""
+
+ROOM = 1 << 16
+"""Bytes that the table of a fragmented file takes beside its notes; it has none of the frames."""
 
 FRAGMENTED = "empty_moov+default_base_moof+frag_custom+frag_discont"
 
@@ -81,7 +84,9 @@ class Mp4Film:
             aside.unlink(missing_ok=True)
             raise
         shutil.copymode(self.path, aside)
+        on_disk(aside)
         aside.replace(self.path)
+        on_disk(self.path.absolute().parent)
 
     def close(self) -> None:
         self._growing.file.close()
@@ -151,10 +156,13 @@ class GrowingMp4:
             "fflags": "+bitexact",
         }
         buffer = _Unseekable()
-        with av.open(buffer, "w", format="mp4", container_options=options) as container:
+        # FFmpeg goes back into what has not left its buffer for the sizes of boxes, and long notes must not leave it
+        room = ROOM + 2 * sum(len(text.encode()) for text in self.notes.values())
+        with av.open(buffer, "w", format="mp4", container_options=options, buffer_size=room) as container:
             self._mux(container, video, sound)
         wanted = ("moof", "mdat") if self.place.parts else ("ftyp", "moov", "moof", "mdat")
-        written = b"".join(box for name, box in boxes(buffer.getvalue()) if name in wanted)
+        data = buffer.getvalue()
+        written = b"".join(data[box.begin : box.stop] for box in boxes(buffer) if box.name in wanted)
         self.file.write(written)
         self.file.flush()
         before = self.place
@@ -196,19 +204,16 @@ class _Unseekable(io.BytesIO):
         return False
 
 
-def boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Type and bytes of each box of an mp4, the outermost ones. Source: ISO/IEC 14496-12, section 4.2."""
-    at = 0
-    while at < len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
-        yield name.decode("latin-1"), data[at : at + size]
-        at += size
-
-
 def _settled(growing: Path, out: Path, lead_s: Fraction, notes: Mapping[str, str]) -> None:
     """Copy the packets of a fragmented file into one with a table, `lead_s` earlier."""
     options = {"movflags": "faststart", "fflags": "+bitexact", "video_track_timescale": str(TICK.denominator)}
-    with av.open(growing, "r") as old, av.open(out, "w", format="mp4", container_options=options) as new:
+    limits = {"format_whitelist": "mov", "protocol_whitelist": "none"}
+    with (
+        growing.open("rb") as file,
+        av.open(file, "r", format="mov", container_options=limits) as old,
+        # FFmpeg opens it once more to put the table in front; without "file:" 12:30.mp4 would be of the protocol 12
+        av.open(f"file:{out}", "w", format="mp4", container_options=options) as new,
+    ):
         new.metadata.update(notes)
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
         for packet in _packets(old):

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from hallo3_lightning.animation.animator import Continuation
-from hallo3_lightning.animation.film import BEGINNING, Place
+from hallo3_lightning.animation.film import BEGINNING, Place, on_disk
 from hallo3_lightning.errors import UsageError
+
+SUFFIX = ".unfinished"
 
 STATE, LOCK, ABOUT, MOTION = "state.safetensors", "lock", "about", "motion"
 
@@ -31,7 +34,7 @@ class Unfinished:
     """The folder OUT.unfinished: held by the one process that makes the film, gone when it is finished."""
 
     def __init__(self, out: Path) -> None:
-        self.folder = out.with_name(f"{out.name}.unfinished")
+        self.folder = out.with_name(f"{out.name}{SUFFIX}")
         self._lock: IO[str] | None = None
 
     @property
@@ -39,15 +42,18 @@ class Unfinished:
         return (self.folder / STATE).is_file()
 
     def hold(self) -> None:
-        """Raise UsageError where another process makes the same film."""
-        self.folder.mkdir(exist_ok=True)
-        self._lock = (self.folder / LOCK).open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another process is making the film that {self.folder} belongs to; wait for it, or name another --out"
-            ) from None
+        """Raise UsageError where another process makes the same film, or nothing can be made there."""
+        while self._lock is None:
+            lock = self._opened()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                raise UsageError(
+                    f"another process is making the film that {self.folder} belongs to; wait for it, or name another --out"
+                ) from None
+            if self._is_there_still(lock):
+                self._lock = lock
 
     def keep(self, facts: Mapping[str, Any], kept: Kept) -> None:
         """Whole or not at all, also after a crash."""
@@ -57,8 +63,10 @@ class Unfinished:
             about["window"] = kept.following.window
             tensors[MOTION] = kept.following.motion.cpu().contiguous()
         aside = self.folder / f"{STATE}.partial"
-        save_file(tensors, aside, {ABOUT: json.dumps(about)})
+        aside.write_bytes(save(tensors, {ABOUT: json.dumps(about)}))
+        on_disk(aside)
         aside.replace(self.folder / STATE)
+        on_disk(self.folder)
 
     def kept(self, facts: Mapping[str, Any]) -> Kept:
         """Raises UsageError where it was made for another request, naming what differs, or is damaged."""
@@ -82,11 +90,26 @@ class Unfinished:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def let_go(self) -> None:
-        """Another process may hold it now."""
-        if self._lock is not None:
-            self._lock.close()
+        """Another process may hold it now; a folder without a film goes while none can."""
         if not self.is_there:
             self.remove()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _opened(self) -> IO[str]:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            return (self.folder / LOCK).open("w")
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be made ({error.strerror}); name another --out") from error
+
+    def _is_there_still(self, lock: IO[str]) -> bool:
+        """Not where another process has removed it while this one waited for its turn."""
+        try:
+            return os.path.samestat(os.fstat(lock.fileno()), (self.folder / LOCK).stat())
+        except FileNotFoundError:
+            return False
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -15,8 +17,10 @@ import soundfile
 import torch
 from PIL import Image
 
+from hallo3_lightning.animation.facts import provenance, told_by
 from hallo3_lightning.animation.film import BEGINNING, GENERATED, Place, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
+from hallo3_lightning.animation.mp4_boxes import boxes
 from hallo3_lightning.animation.mp4_film import GrowingMp4, Mp4Film
 from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.speech import Speech
@@ -152,6 +156,59 @@ def test_a_film_says_that_it_is_generated_and_how(tmp_path):
     film.close()
 
 
+@pytest.mark.parametrize("prompt", ["x" * 100_000, "\u6f22" * 40_000])
+def test_notes_may_be_long(tmp_path, prompt):
+    notes = tags(json.dumps({"prompt": prompt}))
+    film = Mp4Film(tmp_path / "out.mp4", SIZE, None, notes)
+    film.write(flashes(0, 3))
+    for finished in (False, True):
+        if finished:
+            film.finish()
+        with av.open(tmp_path / "out.mp4") as container:
+            assert json.loads(container.metadata["comment"]) == {"prompt": prompt}
+            assert len(list(container.decode(video=0))) == 3
+    film.close()
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "http:x.mp4", "data:x.mp4", "100%d.mp4", "-x.mp4"])
+def test_a_name_is_a_name_and_no_address(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    film = Mp4Film(Path(name), SIZE, None, tags(provenance({"seed": 7})))
+    film.write(flashes(0, 3))
+    film.finish()
+    film.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert told_by(Path(name)) == {"seed": 7}
+
+
+def test_a_playlist_where_a_film_goes_opens_no_other_file(tmp_path):
+    film = Mp4Film(tmp_path / "out.mp4", SIZE, None, tags(provenance({"seed": 7})))
+    film.write(flashes(0, 3))
+    film.close()
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'out.mp4'}\n")
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'out.mp4'}\n")
+    assert told_by(tmp_path / "list.mp4") is None
+    assert told_by(tmp_path / "list.m3u8") is None
+
+
+def box(name: bytes, size: int, content: bytes = b"") -> bytes:
+    return struct.pack(">I4s", size, name) + content
+
+
+def test_boxes_of_an_mp4_follow_each_other_also_those_of_64_bits():
+    data = box(b"ftyp", 12, b"isom") + box(b"mdat", 1, struct.pack(">Q", 20) + b"full") + box(b"free", 8)
+    found = [(part.name, data[part.begin : part.stop][-4:]) for part in boxes(io.BytesIO(data))]
+    assert found == [("ftyp", b"isom"), ("mdat", b"full"), ("free", b"free")]
+
+
+@pytest.mark.parametrize(
+    "data", [box(b"moov", 0), box(b"moov", 7), box(b"moov", 9), box(b"mdat", 1), box(b"mdat", 1, bytes(8)), b"\0\0"]
+)
+def test_a_box_of_no_length_or_cut_short_is_refused(data):
+    with pytest.raises(ValueError, match="the box at byte 12"):
+        list(boxes(io.BytesIO(box(b"ftyp", 12, b"isom") + data)))
+
+
 def test_what_goes_through_a_pipe_is_the_growing_film(tmp_path):
     speech = claps(tmp_path / "claps.wav", 16_000, 3)
     sound, pipe = SoundTrack(16_000, 1), io.BytesIO()
@@ -178,6 +235,18 @@ def test_png_frames_are_without_loss_and_those_of_a_longer_film_go(tmp_path):
     images = [Image.open(file) for file in files]
     assert np.array_equal(np.stack(images), noise(3).permute(0, 2, 3, 1).numpy())
     assert images[0].text == {"Description": GENERATED, "Comment": NOTES["comment"]}
+
+
+def test_pictures_of_a_window_are_on_the_disk_when_it_ends(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+    film = PngFilm(tmp_path / "out", NOTES)
+    for frames in (3, 2):
+        film.write(noise(frames))
+        film.end_window()
+    assert sorted(
+        {(tmp_path / "out").stat().st_ino, *(file.stat().st_ino for file in (tmp_path / "out").iterdir())}
+    ) == (sorted(set(synced)))
 
 
 def test_npz_frames_are_without_loss_and_go_on_behind_the_last_window(tmp_path):
