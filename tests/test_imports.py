@@ -8,7 +8,17 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["verbs"],
-    ["describe", "run_evaluation", "animation.budget", "animation.making", "animation.trained"],
+    [
+        "app",
+        "describe",
+        "run_evaluation",
+        "animation.budget",
+        "animation.animate",
+        "animation.making",
+        "animation.preparing",
+        "animation.together",
+        "animation.trained",
+    ],
     ["training.command_line", "training.equipment", "cost", "sizing", "ablation.disk", "ablation.launch"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animation", "evaluation", "datamodules.synthetic", "weights"],
