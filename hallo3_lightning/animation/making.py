@@ -3,61 +3,35 @@
 import os
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from hallo3_lightning.animation.animator import Animator, Chunk, Continuation
-from hallo3_lightning.animation.budget import fitting, needs_of, parsed
-from hallo3_lightning.animation.facts import facts_of, provenance, told_by
+from hallo3_lightning.animation.animator import Chunk, Continuation
+from hallo3_lightning.animation.division import UNDIVIDED, Division
+from hallo3_lightning.animation.facts import provenance, told_by
 from hallo3_lightning.animation.film import Film, Place, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
+from hallo3_lightning.animation.left_behind import left_at
 from hallo3_lightning.animation.mp4_film import GrowingMp4, Mp4Film
 from hallo3_lightning.animation.pace import Pace
-from hallo3_lightning.animation.placement import Placement, device_of, precision_of
-from hallo3_lightning.animation.portrait import Portrait, looked_at, placed
+from hallo3_lightning.animation.portrait import Portrait
+from hallo3_lightning.animation.preparing import Prepared, prepare
 from hallo3_lightning.animation.request import Request, check_disk
 from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound
 from hallo3_lightning.animation.sound_track import SoundTrack
-from hallo3_lightning.animation.speech import Heard, Readable, Speech
-from hallo3_lightning.animation.trained import trained
 from hallo3_lightning.animation.unfinished import Kept, Unfinished, differing
-from hallo3_lightning.animation.windows import check_motion_frames
-from hallo3_lightning.batch import Batch
-from hallo3_lightning.diffusion.process import Process
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.geometry import pixel_frames, seconds
+from hallo3_lightning.geometry import seconds
 
 PIPE_SOUND = 48_000, 2
 """Rate and channels of the track of what comes through a pipe in a container: they are needed before it is read."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that the frames come from."""
-
-    request: Request
-    animator: Animator
-    placement: Placement
-    batch: Batch
-    portrait: Portrait
-    speech: Speech
-    heard: Heard | None
-    """None of what comes through a pipe."""
-    facts: Mapping[str, Any]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the film."""
-        x0, y0, x1, y1 = self.portrait.shown
-        return y1 - y0, x1 - x0
 
 
 @dataclass(frozen=True)
@@ -78,95 +52,52 @@ class Made:
         )
 
 
-def make(request: Request, console: Console) -> Made | None:
+def make(request: Request, console: Console, division: Division = UNDIVIDED) -> Made | None:
     """Make the film, or go on with it. Says what a user should know; None where it is finished already."""
     request.check()
-    prepared = prepare(request, console)
     if request.to_pipe:
-        return _to_standard_output(prepared)
+        return _to_standard_output(prepare(request, console, division))
     unfinished = Unfinished(request.path)
     unfinished.hold()
     try:
-        kept = _where_to_begin(prepared, unfinished, console)
-        if kept is None and _is_finished(prepared, console):
+        prepared = prepare(request, console, division)
+        begin = _where_to_begin(prepared, unfinished)
+        if begin is None:
+            console.print(f"{request.out} is finished already, by the same request", markup=False)
             return None
-        return _to_file(prepared, unfinished, kept or Kept(), console)
+        if begin.place.frames:
+            console.print(f"going on behind frame {begin.place.frames} of {request.out}", markup=False)
+        return _to_file(prepared, unfinished, begin, console)
     finally:
         unfinished.let_go()
 
 
-def prepare(request: Request, console: Console) -> Prepared:
-    """Read everything, what takes long last. Raises UsageError for what does not go together."""
-    network = trained(request.weights, request.configs, request.encoder_folders)
-    motion = network.motion_frames if request.motion_frames is None else request.motion_frames
-    clip = pixel_frames(network.backbone.latent_frames)
-    check_motion_frames(motion, network.motion_frames, clip)
-    sampling, device = request.changes.of(network.sampling), device_of(request.device)
-    placement = Placement(device, precision_of(request.precision, network.precision))
-    blank = network.blank()
-    reads = {field for needs in blank.needs.values() for field in needs}
-    seen = looked_at(request.image, request.face, "face_embedding" in reads)
-    speech = Speech(request.audio, _pipe() if request.from_pipe else Path(request.audio), request.pcm_hz)
-    heard = None if request.from_pipe else speech.survey()
-    encoders = network.encoders()
-    portrait = placed(seen, network.pixels(encoders.video), request.fit)
-    notes = [warning for warning in (portrait.warning, heard.warning if heard else "") if warning]
-    if request.max_memory is not None:
-        needs = needs_of(blank, encoders, network.inputs, sampling, placement.on_gpu)
-        placement, told = fitting(needs, parsed(request.max_memory), placement, request.precision is None)
-        notes.append(told)
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    denoiser, fingerprint = network.denoiser(placement.dtype)
-    placement.put(denoiser, encoders)
-    if request.compile:
-        from hallo3_lightning.training.per_block import PerBlock  # late: Lightning takes seconds to import
+def _where_to_begin(prepared: Prepared, unfinished: Unfinished) -> Kept | None:
+    """Behind what an earlier making of the same film left; None where that is all of it.
 
-        PerBlock("none", "inductor").arrange(denoiser)
-    process = Process().to(device)
-    animator = Animator(
-        denoiser, encoders, process, clip, motion, network.corruption, sampling, request.seed,
-        loop=request.loop, shortcuts=request.shortcuts, residency=placement.residency, tiled=placement.tiled,
-    )  # fmt: skip
-    batch = _batch(portrait, request.prompt, device)
-    audio = "through a pipe" if heard is None else heard.digest
-    facts = facts_of(animator, batch, portrait, audio, fingerprint, placement.precision, request.kind)
-    facts["compiled"] = request.compile
-    return Prepared(request, animator, placement, batch, portrait, speech, heard, facts)
-
-
-def _pipe() -> Readable:
-    """Standard input as it arrives."""
-    return os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
-
-
-def _batch(portrait: Portrait, prompt: str | None, device: str) -> Batch:
-    caption = prompt if prompt is not None else portrait.caption or ""
-    return Batch(
-        keys=("portrait",),
-        positions=torch.zeros(1, dtype=torch.int64),
-        captions=(caption,),
-        reference=portrait.reference,
-        face_mask=portrait.face_mask,
-        face_embedding=portrait.face_embedding,
-    ).to(device)
-
-
-def _where_to_begin(prepared: Prepared, unfinished: Unfinished, console: Console) -> Kept | None:
-    """Where an earlier making of the same film ended; None for the beginning."""
+    Raises UsageError where something else is there.
+    """
     request = prepared.request
     if request.overwrite or not unfinished.is_there:
         if request.resume:
             raise UsageError(f"--resume: {request.out} has nothing to go on from; leave --resume and --overwrite out")
-        return None
+        return None if _is_finished(prepared) else Kept()
     kept = unfinished.kept(prepared.facts)
     if prepared.heard is None:
         raise UsageError(f"{request.out} is unfinished, and what came through a pipe is gone; give --overwrite")
-    console.print(f"going on behind frame {kept.place.frames} of {request.out}", markup=False)
+    left = left_at(request.path, request.kind, kept.place, prepared.facts)
+    if left == "other":
+        raise UsageError(
+            f"--out {request.out} is not the film that {unfinished.folder} goes on with: it was replaced, changed or "
+            "deleted; put that film back, begin anew with --overwrite, or name another"
+        )
+    if left == "finished":
+        unfinished.remove()
+        return None
     return kept
 
 
-def _is_finished(prepared: Prepared, console: Console) -> bool:
+def _is_finished(prepared: Prepared) -> bool:
     """Whether the same film is there already. Raises UsageError where something else is."""
     request = prepared.request
     there = any(request.path.glob("*")) if request.path.is_dir() else request.path.exists()
@@ -175,7 +106,6 @@ def _is_finished(prepared: Prepared, console: Console) -> bool:
     told = told_by(request.path)
     other = [] if told is None else differing(told, prepared.facts)
     if told is not None and not other and prepared.heard is not None:
-        console.print(f"{request.out} is finished already, by the same request", markup=False)
         return True
     what = "is there, and no film of ours" if told is None else f"is a film already, differing in {', '.join(other)}"
     raise UsageError(f"--out {request.out} {what}; name another, or replace it with --overwrite")
@@ -189,31 +119,48 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
     pace, place, film = Pace(), kept.place, None
     with ExitStack() as files:
         with prepared.placement.cast(), _ended_by_hand(prepared):
-            for chunk in _counted(pace.watched(_chunks(prepared, track, kept)), prepared, place, console):
+            for chunk in _counted(pace.watched(chunks(prepared, track, kept)), prepared, place, console):
                 if film is None:  # not before there is something to write: speech may turn out to be none
                     unfinished.keep(prepared.facts, kept)
                     film = files.enter_context(closing(_film(prepared, track, place)))
-                film.write(_cut(chunk, prepared.portrait))
+                film.write(cut(chunk, prepared.portrait))
                 if chunk.ends_window:
                     place = film.end_window()
                     if chunk.following is not None:
                         unfinished.keep(prepared.facts, Kept(place, chunk.following))
-        if film is not None:
-            film.finish()
+        if film is None:
+            raise _ended_before_it_began()
+        film.finish()
     unfinished.remove()
     return _made(prepared, kept.place.frames + pace.frames, pace)
 
 
 def _to_standard_output(prepared: Prepared) -> Made:
+    try:
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+            return _to_pipe(prepared, out)
+    except BrokenPipeError:
+        raise UsageError(
+            "--out - was closed by whoever read it before the film was whole; read it to its end, or name a file"
+        ) from None
+
+
+def _to_pipe(prepared: Prepared, out: BinaryIO) -> Made:
     track, pace = _track(prepared), Pace()
-    film = GrowingMp4(sys.stdout.buffer, prepared.size, track, tags(provenance(prepared.facts)))
+    film = GrowingMp4(out, prepared.size, track, tags(provenance(prepared.facts)))
     with prepared.placement.cast(), _ended_by_hand(prepared):
-        for chunk in pace.watched(_chunks(prepared, track, Kept())):
-            film.write(_cut(chunk, prepared.portrait))
+        for chunk in pace.watched(chunks(prepared, track, Kept())):
+            film.write(cut(chunk, prepared.portrait))
             if chunk.ends_window:
                 film.end_window()
+    if not film.place.frames:
+        raise _ended_before_it_began()
     film.finish()
     return _made(prepared, film.place.frames, pace)
+
+
+def _ended_before_it_began() -> UsageError:
+    return UsageError("--audio - was ended before it was enough for a frame; nothing was animated: let it speak first")
 
 
 def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
@@ -221,7 +168,7 @@ def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
     return suppress(KeyboardInterrupt) if prepared.heard is None else nullcontext()
 
 
-def _chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:
+def chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
     pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track))
@@ -256,7 +203,7 @@ def _track(prepared: Prepared) -> SoundTrack:
     return SoundTrack(*PIPE_SOUND) if pcm_hz is None else SoundTrack(pcm_hz, 1)
 
 
-def _cut(chunk: Chunk, portrait: Portrait) -> Tensor:
+def cut(chunk: Chunk, portrait: Portrait) -> Tensor:
     """Frames [f, 3, h, w] without the bars that the portrait was given."""
     x0, y0, x1, y1 = portrait.shown
     return chunk.frames[0, :, :, y0:y1, x0:x1]

@@ -2,15 +2,21 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hallo3_lightning.animation.frames_film import PICTURE
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
+from hallo3_lightning.animation.sound_track import BIT_RATE
 from hallo3_lightning.animation.speech import PIPE
+from hallo3_lightning.animation.unfinished import SUFFIX
 from hallo3_lightning.animation.windows import Loop
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.geometry import FPS
 
 Format = Literal["mp4", "png", "npz"]
 SUFFIXES: dict[str, Format] = {".mp4": "mp4", ".m4v": "mp4", ".npz": "npz"}
@@ -88,11 +94,16 @@ class Request:
     @property
     def kind(self) -> Format:
         """The form that is asked for, or that the name of --out says."""
-        found = self.format or ("mp4" if self.to_pipe else SUFFIXES.get(self.path.suffix.lower()))
+        named = "mp4" if self.to_pipe else SUFFIXES.get(self.path.suffix.lower())
+        found = self.format or named
         if found is None:
             raise UsageError(
                 f"--out {self.out} does not say which form it is to have; end it with .mp4 or .npz, or give --format png "
                 "for a folder of pictures"
+            )
+        if named not in (None, found):
+            raise UsageError(
+                f"--out {self.out} is the name of an {named} and --format is {found}; leave --format out, or name another"
             )
         return found
 
@@ -108,8 +119,14 @@ class Request:
             )
         if self.from_pipe and self.resume:
             raise UsageError("--resume cannot hear again what came through --audio -; record it to a file")
+        for name, given, stream in (("--audio", self.from_pipe, sys.stdin), ("--out", self.to_pipe, sys.stdout)):
+            if given and stream is None:
+                raise UsageError(
+                    f"{name} - is a pipe, and none is open; connect one (`... | hallo3 ...`), or name a file"
+                )
         if not self.to_pipe:
             _check_place(self.path, self.kind)
+            _check_apart(self.path, {"--image": self.image, "--audio": self.audio})
 
 
 def _check_place(path: Path, kind: Format) -> None:
@@ -118,22 +135,60 @@ def _check_place(path: Path, kind: Format) -> None:
         raise UsageError(f"--out {path} is in a folder that is not there; make {parent}, or name another")
     if not os.access(parent, os.W_OK):
         raise UsageError(f"--out {path} is in a folder that you may not write to; name another")
+    longest = os.pathconf(parent, "PC_NAME_MAX") - len(SUFFIX)
+    if len(os.fsencode(path.name)) > longest:
+        raise UsageError(f"--out {path} has a name of more than {longest} bytes; name another, {SUFFIX} is added to it")
     if kind != "png" and path.is_dir():
         raise UsageError(f"--out {path} is a folder; name a file in it, or give --format png for pictures in it")
     if kind == "png" and path.is_file():
         raise UsageError(f"--out {path} is a file; --format png writes a folder of pictures: name another")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(
+            f"--out {path} is a device or a pipe, and a film is gone back into; name a file, or - with --stream"
+        )
+
+
+def _check_apart(path: Path, given: Mapping[str, str]) -> None:
+    """What the film is made of must outlast its making, also under another name or as one picture of a folder."""
+    for name, source in given.items():
+        file = Path(source).absolute()
+        if _is_same(path, file) or (PICTURE.fullmatch(file.name) and _is_same(path, file.parent)):
+            raise UsageError(f"--out {path} is where {name} {source} is, which it would replace; name another")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one is not there, or is no name of a file
+        return False
 
 
 BYTES_A_PIXEL = {"mp4": 0.25, "png": 3.0, "npz": 6.0}
 """On the disk, at most, while a film is made: H.264 twice for a noisy film, arrays as they are and once more packed."""
 
+SOUND_BYTES_A_FRAME = 2 * 2 * BIT_RATE // 8 // FPS
+"""Of an mp4: two channels, twice."""
+
+MOST_MOTION_FRAMES = 8
+
+BYTES_BESIDE = 2**18
+"""Of any film, at least: notes, tables, and what is kept to go on with, beside the motion frames."""
+
 
 def check_disk(path: Path, kind: Format, frames: int, size: tuple[int, int]) -> None:
     """Raise UsageError where a film of that many frames of a size would not fit."""
-    wanted = int(frames * size[0] * size[1] * BYTES_A_PIXEL[kind])
+    motion = 2 * 3 * MOST_MOTION_FRAMES * size[0] * size[1]
+    sound = frames * SOUND_BYTES_A_FRAME if kind == "mp4" else 0
+    wanted = int(frames * size[0] * size[1] * BYTES_A_PIXEL[kind]) + sound + motion + BYTES_BESIDE
     free = shutil.disk_usage(path.absolute().parent).free
     if wanted > free:
+        other = "or name another disk" if kind == "mp4" else "name another disk, or give --format mp4"
         raise UsageError(
-            f"--out {path} may need {wanted / 1e9:.1f} GB while it is made and its disk has {free / 1e9:.1f} GB free; make "
-            "room, name another disk, or give --format mp4"
+            f"--out {path} may need {_told(wanted)} while it is made and its disk has {_told(free)} free; make room, {other}"
         )
+
+
+def _told(size: int) -> str:
+    units = {"GB": 1e9, "MB": 1e6, "KB": 1e3}
+    unit = next((name for name, one in units.items() if size >= one), "KB")
+    return f"{size / units[unit]:.1f} {unit}"

@@ -1,5 +1,7 @@
 """What a request says of itself before anything is read."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,71 @@ def test_the_form_is_told_or_read_from_the_name(out, form, kind):
     assert Request("i", "a", Path("w"), out, format=form).kind == kind
 
 
+def asked(out: Path | str, **given) -> Request:
+    return Request(**{"image": "i.png", "audio": "a.wav", "weights": Path("w"), "out": str(out), **given})
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "found"), [("e.mp4", "npz", "mp4"), ("e.npz", "mp4", "npz"), ("e.mp4", "png", "mp4")]
+)
+def test_a_name_of_one_form_is_not_given_to_another(name, form, found):
+    with pytest.raises(UsageError, match=f"is the name of an {found} and --format is {form}"):
+        asked(name, format=form).check()
+
+
+def linked(path: Path) -> Path:
+    (path.parent / "link.mp4").symlink_to(path)
+    return path.parent / "link.mp4"
+
+
+def hard_linked(path: Path) -> Path:
+    (path.parent / "hard.mp4").hardlink_to(path)
+    return path.parent / "hard.mp4"
+
+
+@pytest.mark.parametrize("option", ["audio", "image"])
+@pytest.mark.parametrize("name", [lambda path: path, linked, hard_linked, lambda path: path.parent / "x/../talk.mp4"])
+def test_a_film_does_not_replace_what_it_is_made_of(tmp_path, option, name):
+    (tmp_path / "talk.mp4").write_text("a recording")
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UsageError, match=f"is where --{option} .* is, which it would replace"):
+        asked(name(tmp_path / "talk.mp4"), **{option: str(tmp_path / "talk.mp4")}, overwrite=True).check()
+
+
+def test_pictures_do_not_replace_the_portrait_among_them(tmp_path):
+    for name in ("00000040.png", "me.png"):
+        (tmp_path / name).write_text("a picture")
+    with pytest.raises(UsageError, match="which it would replace"):
+        asked(tmp_path, image=str(tmp_path / "00000040.png"), format="png", overwrite=True).check()
+    asked(tmp_path, image=str(tmp_path / "me.png"), format="png", overwrite=True).check()
+
+
+@pytest.mark.parametrize("name", ["y" * 251 + ".mp4", "y" * 300 + ".mp4", "\u6f22" * 84 + ".mp4"])
+def test_a_name_leaves_room_for_those_beside_it(tmp_path, name):
+    with pytest.raises(UsageError, match="name of more than 244 bytes"):
+        asked(tmp_path / name).check()
+
+
+def test_a_device_is_no_place_for_a_film():
+    with pytest.raises(UsageError, match="is a device or a pipe"):
+        asked("/dev/null", format="mp4").check()
+
+
+@pytest.mark.parametrize(("option", "stream"), [("audio", "stdin"), ("out", "stdout")])
+def test_a_pipe_that_is_closed_is_said(tmp_path, monkeypatch, option, stream):
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(UsageError, match=f"--{option} - is a pipe, and none is open"):
+        asked(**{"out": tmp_path / "talk.mp4", option: "-"}, stream=True).check()
+
+
 def test_a_film_that_does_not_fit_on_the_disk_is_not_begun(tmp_path):
     check_disk(tmp_path / "small.npz", "npz", 25, (32, 32))
     with pytest.raises(UsageError, match="may need .* GB while it is made and its disk has"):
         check_disk(tmp_path / "huge.npz", "npz", 10**12, (480, 720))
+
+
+def test_a_small_disk_is_told_in_its_own_unit_and_what_lies_beside_a_film_counts(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=60_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with pytest.raises(UsageError, match=r"may need \d+\.\d KB while it is made and its disk has 60\.0 KB free"):
+        check_disk(tmp_path / "talk.mp4", "mp4", 58, (32, 32))
