@@ -35,6 +35,7 @@ def cut(
         positions=_one(np.array(position)),
         starts=_one(np.array(start)),
         captions=(sample.caption,),
+        identities=(_identity(sample),),
         video=rearrange(_one(pixels), "b f h w c -> b f c h w"),
         reference=rearrange(_one(sample.video[reference]), "b h w c -> b c h w"),
         face_mask=_face_mask(sample),
@@ -45,6 +46,12 @@ def cut(
         text_embeddings=_signal(sample, "text_embeddings", sample.text_embeddings),
         audio_features=_audio_features(sample, start, frames),
     )
+
+
+def _identity(sample: Sample) -> str:
+    """One line; "" where the sample does not say who it shows, or says it in no form that tables can have."""
+    who = str(sample.facts["identity"]) if isinstance(sample.facts["identity"], str | int) else ""
+    return who if who.isprintable() else ""
 
 
 def _face_mask(sample: Sample) -> Tensor | None:

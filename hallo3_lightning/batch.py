@@ -46,6 +46,8 @@ class Batch:
     bad: tuple[Bad, ...] = ()
     """Samples that the batch should have been cut from and could not."""
     captions: tuple[str, ...] | None = None
+    identities: tuple[str, ...] | None = None
+    """Who each clip shows, as its sample says it; "" where it does not."""
 
     video: Tensor | None = None
     """[B, F, 3, H, W] uint8; beside latents that the shards have, only the leading frames."""
@@ -110,10 +112,11 @@ class Batch:
             picked,
             keys=tuple(self.keys[i] for i in chosen),
             captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
+            identities=None if self.identities is None else tuple(self.identities[i] for i in chosen),
         )
 
 
-NAMES = ("keys", "positions", "starts", "counted", "bad")
+NAMES = ("keys", "positions", "starts", "counted", "bad", "identities")
 """Fields that say which clip it is, and carry nothing of it."""
 
 

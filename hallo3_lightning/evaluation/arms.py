@@ -8,6 +8,7 @@ from pathlib import Path
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.published_metric import IN_SET
 from hallo3_lightning.evaluation.rows_file import GENERATED, Metric, Scored, is_writable, read
+from hallo3_lightning.evaluation.statistics import who_is_known
 
 RUN = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)-[0-9a-f]{8}")
 """How the folder of a run is named."""
@@ -39,6 +40,7 @@ class Arms:
 
     arms: tuple[Arm, ...]
     conditions: Mapping[str, Mapping[str, float]]
+    identities: Mapping[str, str]
     stamps: tuple[str, ...]
     """What stands on every table and picture made of it."""
 
@@ -46,6 +48,11 @@ class Arms:
     def clips(self) -> tuple[str, ...]:
         """Those that every folder tells of."""
         return tuple(sorted(set.intersection(*(set(run.clips) for arm in self.arms for run in arm.runs))))
+
+    @property
+    def who(self) -> str:
+        """How far it is known which clips show the same person, in words."""
+        return who_is_known(self.clips, self.identities)
 
     @property
     def left_out(self) -> int:
@@ -92,7 +99,7 @@ def arms_of(given: Sequence[str]) -> Arms:
         groups.setdefault(name, []).append(path)
     _refuse_twice([path for _, path, _ in named])
     arms = tuple(Arm(name, tuple(map(_folder, paths)), tuple(map(read, paths))) for name, paths in groups.items())
-    return Arms(arms, _conditions(arms), _stamps(arms))
+    return Arms(arms, _conditions(arms), _identities(arms), _stamps(arms))
 
 
 def _named(given: str) -> tuple[str, Path, int | None]:
@@ -152,6 +159,20 @@ def _stamps(arms: Sequence[Arm]) -> tuple[str, ...]:
                 f"{'; '.join(found) or 'no protocol'}); score both under one protocol"
             )
     return tuple(stamps)
+
+
+def _identities(arms: Sequence[Arm]) -> dict[str, str]:
+    """Clip -> identity, of all folders together. Raises UsageError where two say that one clip shows different people."""
+    found: dict[str, str] = {}
+    for arm in arms:
+        for folder, run in zip(arm.folders, arm.runs, strict=True):
+            for clip, who in run.identities.items():
+                if found.setdefault(clip, who) != who:
+                    raise UsageError(
+                        f"{folder} says that clip '{clip}' shows '{who}', {arms[0].folders[0]} or another that it shows "
+                        f"'{found[clip]}'; compare folders whose clips have the same true videos"
+                    )
+    return found
 
 
 def _conditions(arms: Sequence[Arm]) -> dict[str, dict[str, float]]:

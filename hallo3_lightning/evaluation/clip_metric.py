@@ -52,7 +52,7 @@ class ClipMetric(Metric):
 
     def add(self, names: Sequence[str], records: Tensor) -> None:
         """Add B clips by what `measure` made of them, [B, D]."""
-        self.names.append(rearrange(_encoded(names).to(records.device), "b w -> (b w)"))
+        self.names.append(rearrange(encoded(names).to(records.device), "b w -> (b w)"))
         self.records.append(rearrange(records.float(), "b d -> (b d)"))
 
     def measure(self, video: Tensor, batch: Batch, given: int, borders: Sequence[int]) -> Tensor:
@@ -86,7 +86,7 @@ class ClipMetric(Metric):
     def kept(self) -> dict[str, Tensor]:
         """Name -> record [D] in double precision, each clip of this rank once, sorted by name."""
         flat_names, flat_records = (dim_zero_cat(state) if len(state) else torch.zeros(0) for state in self._states())
-        names = _decoded(rearrange(flat_names, "(n w) -> n w", w=NAME_BYTES))
+        names = decoded(rearrange(flat_names, "(n w) -> n w", w=NAME_BYTES))
         if not names:
             return {}
         records = rearrange(flat_records, "(n d) -> n d", n=len(names)).double().cpu()
@@ -137,8 +137,8 @@ def _check(metric: ClipMetric, video: Tensor, batch: Batch, given: int) -> None:
         raise UsageError(f"{who}: {given} frames are given of {video.shape[1]}, which leaves none to score")
 
 
-def _encoded(names: Sequence[str]) -> Tensor:
-    """[B, NAME_BYTES] float, padded with zeros."""
+def encoded(names: Sequence[str]) -> Tensor:
+    """Names as [B, NAME_BYTES] float, padded with zeros, which ranks can exchange. Raises UsageError for one that is longer."""
     raw = [name.encode() for name in names]
     longest = max(raw, key=len)
     if len(longest) > NAME_BYTES:
@@ -146,5 +146,6 @@ def _encoded(names: Sequence[str]) -> Tensor:
     return torch.tensor([list(name.ljust(NAME_BYTES, b"\0")) for name in raw], dtype=torch.float32)
 
 
-def _decoded(rows: Tensor) -> list[str]:
+def decoded(rows: Tensor) -> list[str]:
+    """The names of `encoded`."""
     return [bytes(row).rstrip(b"\0").decode() for row in rows.to(torch.uint8).tolist()]

@@ -1,13 +1,13 @@
 """How sure a number is that is no mean over clips: medians, and distances of distributions such as FID and FVD."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hallo3_lightning.evaluation.distances import subsamples
-from hallo3_lightning.evaluation.statistics import LEVEL, Rows, identity_of
+from hallo3_lightning.evaluation.statistics import LEVEL, People, Rows, by_person
 
 NORMAL_REACH = 1.959964
 """Deviations of a normal distribution that 95 % lie within."""
@@ -61,7 +61,7 @@ def swapped_p(
 def bootstrapped(
     statistic: Callable[[np.ndarray], float],
     runs: Sequence[Rows],
-    identities: Mapping[str, str] | None = None,
+    identities: People | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Resampled:
@@ -70,12 +70,10 @@ def bootstrapped(
     For many identities and seeds; with three seeds it is too narrow, and means have better intervals in `statistics`.
     """
     clips = sorted(set.intersection(*(set(rows) for rows in runs)))
-    groups: dict[str, list[int]] = {}
-    for place, clip in enumerate(clips):
-        groups.setdefault(identity_of(clip) if identities is None else identities[clip], []).append(place)
+    groups = by_person(clips, identities)
     table = np.array([[rows[clip] for rows in runs] for clip in clips])
     generator = np.random.default_rng([seed, len(clips)])
-    values = [statistic(_drawn(table, [*groups.values()], generator)) for _ in range(draws)]
+    values = [statistic(_drawn(table, groups, generator)) for _ in range(draws)]
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Resampled(statistic(table.mean(axis=1)), float(low), float(high), draws)
 

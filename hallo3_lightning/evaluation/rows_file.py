@@ -1,6 +1,6 @@
 """rows.jsonl: one score of one clip a line, and what is known of the clip; whatever else is asked is made of these.
 
-{"clip": ..., "conditions": {"yaw": degrees, ...}}
+{"clip": ..., "identity": who it shows, where that is known, "conditions": {"yaw": degrees, ...}}
 {"clip": ..., "source": "generated", "metric": ..., "value": number or null, "status": "scored" or why not,
  "unit": ..., "higher_is_better": true, false or null, "frames": of the clip, where they are known,
      "protocol": ..., "protocol_hash": ..., "stamp": where the numbers are no scores}
@@ -17,8 +17,8 @@ from hallo3_lightning.geometry import FPS
 
 NAME = "rows.jsonl"
 CONDITIONS = "conditions.jsonl"
-"""In a folder of true videos: what is known of them, one line a clip, {"clip": "a", "yaw": 12.5, ...}; the clip is the
-video's path under the folder without its ending."""
+"""In a folder of true videos: what is known of them, one line a clip, {"clip": "a", "identity": "anna", "yaw": 12.5, ...};
+the clip is the video's path under the folder without its ending, and takes of one person have one identity."""
 
 SCORED, UNSCORED = "scored", "no score"
 GENERATED = "generated"
@@ -44,10 +44,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Scored:
-    """A file's contents: metrics by (source, name), conditions as condition -> clip -> value."""
+    """A file's contents: metrics by (source, name), conditions as condition -> clip -> value, clip -> identity."""
 
     metrics: dict[tuple[str, str], Metric] = field(default_factory=dict)
     conditions: dict[str, dict[str, float]] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
     stamps: dict[str, None] = field(default_factory=dict)
     """What stands on every table and picture made of it, in order: protocols with their hash, and warnings."""
 
@@ -65,11 +66,14 @@ def lines_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, fl
 
 
 def rows_of(report: Mapping[str, Any], conditions: Mapping[str, Mapping[str, float]]) -> Iterator[dict[str, Any]]:
-    """The rows of a test: `report` as Evaluation.report gives it, conditions as condition -> clip -> value."""
+    """The rows of a test: `report` as Evaluation.report gives it, perhaps with the identities of clips; conditions as
+    condition -> clip -> value."""
+    identities = report.get("identities", {})
     clips = sorted({clip for known in [*conditions.values(), *_rows(report)] for clip in known})
     for clip in clips:
         known = {name: values[clip] for name, values in conditions.items() if clip in values}
-        yield {"clip": clip, "conditions": known}
+        who = {"identity": identities[clip]} if clip in identities else {}
+        yield {"clip": clip, **who, "conditions": known}
     protocol = report["protocol"]
     under = {"protocol": protocol["id"], "protocol_hash": protocol["hash"]}
     for source, metrics in report["rows"].items():
@@ -100,8 +104,8 @@ def read(path: Path) -> Scored:
     return found
 
 
-def conditions_of(path: Path, clips: Collection[str]) -> dict[str, dict[str, float]]:
-    """Condition -> clip -> value from a file of one line a clip: {"clip": "a", "yaw": 12.5, ...}.
+def known_of(path: Path, clips: Collection[str]) -> Scored:
+    """Conditions and identities from a file of one line a clip: {"clip": "a", "identity": "anna", "yaw": 12.5, ...}.
 
     Raises UsageError where it names none of the clips.
     """
@@ -109,14 +113,16 @@ def conditions_of(path: Path, clips: Collection[str]) -> dict[str, dict[str, flo
         raise UsageError(f'there is no {path}; expected a file of lines like {{"clip": "a", "yaw": 12.5}}')
     given = Scored()
     for row, where in _parsed(path):
-        _take_conditions(given, row["clip"], {name: value for name, value in row.items() if name != "clip"}, where)
-    named = {clip for values in given.conditions.values() for clip in values}
+        _take_identity(given, row, where)
+        conditions = {name: value for name, value in row.items() if name not in ("clip", "identity")}
+        _take_conditions(given, row["clip"], conditions, where)
+    named = {*given.identities, *(clip for values in given.conditions.values() for clip in values)}
     if not named & set(clips):
         raise UsageError(
             f"{path} knows none of the clips; the rows are of {', '.join(sorted(clips)[:3])}, ..., "
             f"the file of {', '.join(sorted(named)[:3]) or 'none'}"
         )
-    return given.conditions
+    return given
 
 
 def is_writable(text: str) -> bool:
@@ -152,10 +158,17 @@ def _take(found: Scored, row: Mapping[str, Any], where: str) -> None:
         raise _wrong(row, "frames", where, "a whole number from 0 on")
     if row.get("frames"):
         found.conditions.setdefault("length", {}).setdefault(clip, row["frames"] / FPS)
+    _take_identity(found, row, where)
     _take_conditions(found, clip, conditions, where)
     value = None if row.get("value") is None else _number(row, "value", where)
     if "metric" in row:
         _take_score(found, row, value, where)
+
+
+def _take_identity(found: Scored, row: Mapping[str, Any], where: str) -> None:
+    who = _text(row, "identity", where)
+    if who:
+        found.identities[row["clip"]] = who
 
 
 def _take_conditions(found: Scored, clip: str, conditions: Mapping[str, Any], where: str) -> None:

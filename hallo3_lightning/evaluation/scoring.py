@@ -17,7 +17,7 @@ from hallo3_lightning.evaluation.measuring import UNREADABLE, Plan
 from hallo3_lightning.evaluation.networks import FILES
 from hallo3_lightning.evaluation.published_metric import IN_SET, SCORED, ClipScore, Row, SetDistance, why_not
 from hallo3_lightning.evaluation.recipe import Recipe
-from hallo3_lightning.evaluation.rows_file import CONDITIONS, GENERATED, conditions_of
+from hallo3_lightning.evaluation.rows_file import CONDITIONS, GENERATED, Scored, known_of
 from hallo3_lightning.evaluation.told import Told
 from hallo3_lightning.evaluation.video_alarms import alarms_of_videos
 from hallo3_lightning.geometry import FPS
@@ -59,10 +59,10 @@ class Scores:
         return not any(row.get("status", "").startswith(UNREADABLE) for row in self.rows)
 
 
-def conditions_given(pairing: Pairing) -> Mapping[str, Mapping[str, float]]:
+def conditions_given(pairing: Pairing) -> Scored:
     """What a conditions.jsonl among the true videos says of them. Raises UsageError for one that cannot be read."""
     file = pairing.folders.get("real", Path()) / CONDITIONS
-    return conditions_of(file, pairing.clips("real")) if pairing.paired and file.is_file() else {}
+    return known_of(file, pairing.clips("real")) if pairing.paired and file.is_file() else Scored()
 
 
 def score(
@@ -71,7 +71,7 @@ def score(
     store: Store,
     plan: Plan,
     told: Told,
-    given: Mapping[str, Mapping[str, float]],
+    given: Scored,
 ) -> Scores:
     """The scores of all clips, each of which has its features kept; given: as `conditions_given` says."""
     metrics: dict[str, Mapping[str, Any]] = {}
@@ -102,17 +102,16 @@ def lacks_real(found: ClipScore | SetDistance, pairing: Pairing) -> bool:
     return "real" not in pairing.folders and (isinstance(found, SetDistance) or found.needs_pair)
 
 
-def _conditions(
-    pairing: Pairing, store: Store, plan: Plan, given: Mapping[str, Mapping[str, float]]
-) -> Iterator[dict[str, Any]]:
+def _conditions(pairing: Pairing, store: Store, plan: Plan, given: Scored) -> Iterator[dict[str, Any]]:
     """What is known of clips and may matter, of the real ones, lest a method choose its own: length in seconds where
     anything was looked at, mean |yaw| in degrees where expressions were, and what a conditions.jsonl among them says."""
     made = plan.fingerprints.get("real", {})
     for video in _of(pairing, "real") if pairing.paired else []:
         known = _seen(video, store, TURNED in made) if made else {}
-        known |= {name: values[video.clip] for name, values in given.items() if video.clip in values}
-        if known:
-            yield {"clip": video.clip, "conditions": known}
+        known |= {name: values[video.clip] for name, values in given.conditions.items() if video.clip in values}
+        who = {"identity": given.identities[video.clip]} if video.clip in given.identities else {}
+        if known or who:
+            yield {"clip": video.clip, **who, "conditions": known}
 
 
 def _seen(video: Video, store: Store, has_turns: bool) -> dict[str, float]:

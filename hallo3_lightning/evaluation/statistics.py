@@ -7,13 +7,16 @@ seed an answer is about these very networks: of equal arms trained once each, a 
 """
 
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
 import numpy as np
 
+from hallo3_lightning.evaluation.counted import counted
 from hallo3_lightning.evaluation.student import cumulative, quantile
 
 LEVEL = 0.95
@@ -67,12 +70,33 @@ class Difference(Interval):
     left_out: int
 
 
-def identity_of(clip: str) -> str:
-    """The sample that a clip was cut from, where nothing better is known of who it shows."""
-    return clip.partition("@")[0]
+People = Mapping[str, str]
+"""Clip -> identity, of the clips of which it is known."""
+
+START = re.compile(r"@\d+$")
+"""In a clip's name: its first frame, where that is not its sample's."""
 
 
-def mean(runs: Sequence[Rows], identities: Mapping[str, str] | None = None) -> Interval:
+def by_person(clips: Sequence[str], identities: People | None = None) -> list[list[int]]:
+    """The places of each person's clips; where it is not known who a clip shows, its sample is a person of its own."""
+    groups: dict[tuple[bool, str], list[int]] = {}
+    for place, clip in enumerate(clips):
+        who = (identities or {}).get(clip)
+        groups.setdefault((who is None, START.sub("", clip) if who is None else who), []).append(place)
+    return [*groups.values()]
+
+
+def who_is_known(clips: Sequence[str], identities: People) -> str:
+    """How far it is known which clips show the same person, in words for under a table."""
+    known = [identities[clip] for clip in clips if clip in identities]
+    if not known:
+        return "nobody says whom the clips show: each counts as a person of its own, intervals may be too narrow"
+    rest, people = len(clips) - len(known), len(set(known))
+    told = f"{counted(len(known), 'clip')} count as {people} {'person' if people == 1 else 'people'}"
+    return f"{told}, {rest} of which nobody says whom they show as one each" if rest else told
+
+
+def mean(runs: Sequence[Rows], identities: People | None = None) -> Interval:
     """The mean score of a method over the clips that every seed has scored."""
     clips = _shared(runs)
     scores = _Scores.of(runs, clips, identities)
@@ -84,7 +108,7 @@ def mean(runs: Sequence[Rows], identities: Mapping[str, str] | None = None) -> I
     )
 
 
-def paired(a: Sequence[Rows], b: Sequence[Rows], identities: Mapping[str, str] | None = None) -> Difference:
+def paired(a: Sequence[Rows], b: Sequence[Rows], identities: People | None = None) -> Difference:
     """a less b on the same clips; what scatters from seed to seed is that of each by itself.
 
     p is the larger of two: that of t, with identities and seeds as draws, and that of signs flipped by identity, which
@@ -107,7 +131,7 @@ def paired(a: Sequence[Rows], b: Sequence[Rows], identities: Mapping[str, str] |
     )
 
 
-def unpaired(a: Sequence[Rows], b: Sequence[Rows], identities: Mapping[str, str] | None = None) -> Difference:
+def unpaired(a: Sequence[Rows], b: Sequence[Rows], identities: People | None = None) -> Difference:
     """a less b on other clips of other people; clips, identities and seeds are those of the one with fewer."""
     one, other = (_Scores.of(runs, _shared(runs), identities) for runs in (a, b))
     parts, gap = [*one.parts, *other.parts], one.middle - other.middle
@@ -165,14 +189,12 @@ class _Scores:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, runs: Sequence[Rows], clips: Sequence[str], identities: Mapping[str, str] | None) -> "_Scores":
+    def of(cls, runs: Sequence[Rows], clips: Sequence[str], identities: People | None) -> "_Scores":
         table = np.array([[rows[clip] for rows in runs] for clip in clips], float)
         by_clip = table.mean(axis=1)
-        groups: dict[str, list[int]] = {}
-        for place, clip in enumerate(clips):
-            groups.setdefault(identity_of(clip) if identities is None else identities[clip], []).append(place)
-        means = np.array([by_clip[group].mean() for group in groups.values()])
-        weights = np.array([len(group) for group in groups.values()]) / len(clips)
+        groups = by_person(clips, identities)
+        means = np.array([by_clip[group].mean() for group in groups])
+        weights = np.array([len(group) for group in groups]) / len(clips)
         return cls(by_clip, means, table.mean(axis=0), weights)
 
     @property
@@ -240,15 +262,22 @@ def _interval(middle: float, parts: Sequence[_Part]) -> dict[str, float]:
 def _flipped_p(shares: np.ndarray) -> float:
     """Two-sided p of the sum of shares [I] under random signs: exact for few, by draws that never change for many."""
     count = len(shares)
-    if count <= ALL_SIGNS:
-        signs = np.array([(1, *rest) for rest in product((1, -1), repeat=count - 1)])
-        extra = 0  # the first sign is fixed: all are there, each with its mirror image
-    else:
-        signs = np.random.default_rng(count).choice((-1, 1), size=(FLIPS, count))
-        extra = 1
+    signs = _signs(count)
+    extra = int(count > ALL_SIGNS)
     sums = np.abs(signs @ shares)
     reached = sums >= abs(shares.sum()) - 1e-12 * np.abs(shares).sum()
     return float((reached.sum() + extra) / (len(signs) + extra))
+
+
+@lru_cache(maxsize=8)
+def _signs(count: int) -> np.ndarray:
+    """[choices, count] of 1 and -1: all of them but mirror images, the first sign being fixed, or FLIPS that are drawn.
+
+    Kept: every pair of arms in every metric flips those of as many identities.
+    """
+    if count <= ALL_SIGNS:
+        return np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=count - 1)])
+    return np.random.default_rng(count).choice((-1.0, 1.0), size=(FLIPS, count))
 
 
 def _shared(runs: Sequence[Rows]) -> list[str]:

@@ -12,7 +12,7 @@ from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.arms import Arm, Arms
 from hallo3_lightning.evaluation.distances import subsamples
 from hallo3_lightning.evaluation.rows_file import GENERATED
-from hallo3_lightning.evaluation.statistics import Difference, Interval, Rows, holm, mean, paired, unpaired
+from hallo3_lightning.evaluation.statistics import Difference, Interval, People, Rows, holm, mean, paired, unpaired
 
 LEAST = 30
 """Clips under which a cell's mean is greyed."""
@@ -185,7 +185,7 @@ def stratified(found: Arms, name: str, metrics: Sequence[str] = (), least: int =
     wanted = [] if metrics and all(map(found.is_of_sets, metrics)) else wanted
     parts = cells(dimension_of(name, values), values, least, seed)
     scores = {
-        (cell.label, arm.name, source, metric): _score(runs, cell)
+        (cell.label, arm.name, source, metric): _score(runs, cell, found.identities)
         for cell in parts
         for metric in wanted
         for source in found.sources
@@ -202,9 +202,9 @@ def _is_scored(found: Arms, metric: str) -> bool:
     return any(rows for arm in found.arms for rows in arm.metric(GENERATED, metric))
 
 
-def _score(runs: Sequence[Rows], cell: Cell) -> Score:
+def _score(runs: Sequence[Rows], cell: Cell, identities: People) -> Score:
     chosen = _within(runs, cell.chosen)
-    return Score(mean(chosen) if chosen[0] else None, len(cell.chosen) - len(chosen[0]))
+    return Score(mean(chosen, identities) if chosen[0] else None, len(cell.chosen) - len(chosen[0]))
 
 
 def _within(runs: Sequence[Rows], clips: Sequence[str]) -> list[dict[str, float]]:
@@ -222,7 +222,7 @@ def _of_cells(found: Arms, parts: Sequence[Cell], metrics: Sequence[str]) -> lis
             for cell in enough[1:]:
                 here, first = (_of_arm(arm, metric, each) for each in (cell, enough[0]))
                 if here and first:
-                    differences[metric, arm.name, cell.label] = unpaired(here, first)
+                    differences[metric, arm.name, cell.label] = unpaired(here, first, found.identities)
     return _corrected(differences, enough[0].label if enough else "", of_arms=False)
 
 
@@ -235,7 +235,7 @@ def _of_arms(found: Arms, parts: Sequence[Cell], metrics: Sequence[str]) -> list
             for cell in (cell for cell in parts if not cell.few):
                 ours, theirs = (_of_arm(each, metric, cell) for each in (arm, baseline))
                 if ours and theirs and len(ours[0].keys() & theirs[0].keys()) > 1:
-                    differences[metric, arm.name, cell.label] = paired(ours, theirs)
+                    differences[metric, arm.name, cell.label] = paired(ours, theirs, found.identities)
     return _corrected(differences, baseline.name, of_arms=True)
 
 

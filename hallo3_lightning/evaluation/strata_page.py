@@ -131,6 +131,7 @@ def caption(strata: Strata, found: Arms, least: int) -> str:
     seeds = {len(arm.runs) for arm in found.arms}
     notes = [
         f"mean ± 95 % over identities{' and seeds' if max(seeds) > 1 else ' of one training seed'}",
+        found.who,
         f"grey: fewer than {least} clips",
         "cells with enough are cut to equal n, sentences are of all their clips",
     ]

@@ -48,6 +48,8 @@ class Facts:
     box: tuple[int, int, int, int] | None = None
     borders: tuple[int, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
+    identity: str = ""
+    """Who it shows, where the data say it."""
 
     @classmethod
     def of(cls, told: Any) -> "Facts | None":
@@ -101,8 +103,8 @@ class ClipFiles:
         tensor_file.write(self._record(facts.name), kept, {"facts": asdict(facts), "videos": videos})
 
     def write_known(self, facts: Sequence[Facts], *, with_faces: bool) -> None:
-        """Write what the data say of the clips: their conditions, and where faces are, unless a detector is to find them.
-        Processes that share the work all write the same."""
+        """Write what the data say of the clips: conditions, whom they show, and where faces are, unless a detector is to
+        find them. Processes that share the work all write the same."""
         faces = [
             {"video": f"{one.name}.mp4", "frame": 0, "faces": [{"box": one.box}]}
             for one in facts
@@ -110,8 +112,9 @@ class ClipFiles:
         ]
         for side in SIDES:
             _write_lines(self.side(side) / FACES, faces)
-        known = [{"clip": one.name, **one.conditions} for one in facts if one.conditions]
-        _write_lines(self.side("real") / CONDITIONS, known)
+        people = {one.name: {"identity": one.identity} if one.identity else {} for one in facts}
+        known = [{"clip": one.name, **people[one.name], **one.conditions} for one in facts]
+        _write_lines(self.side("real") / CONDITIONS, [line for line in known if len(line) > 1])
 
     def sweep(self) -> None:
         """Remove what a killed process left half written; for when nobody writes."""

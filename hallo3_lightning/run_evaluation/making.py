@@ -91,6 +91,7 @@ class Studio:
             box=box_of(batch),
             borders=self.borders(generated.shape[1]),
             conditions={name: value for name, rows in conditions.rows().items() for value in rows.values()},
+            identity=batch.identities[0] if batch.identities else "",
         )
 
 

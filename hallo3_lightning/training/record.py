@@ -16,6 +16,7 @@ from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation import rows_file
 from hallo3_lightning.evaluation.conditions import Conditions
+from hallo3_lightning.evaluation.identities import Identities
 from hallo3_lightning.training.checkpoints import step_at_hand
 from hallo3_lightning.training.kept_clips import KeptClips
 from hallo3_lightning.training.phase import Phase
@@ -39,6 +40,7 @@ class Record(Callback):
         self.clips: dict[str, list[Tensor]] = {}
         self.videos = KeptClips(run.samples, KEPT_CLIPS)
         self.conditions: Conditions | None = None
+        self.identities = Identities()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started, self.first_step = time.monotonic(), trainer.global_step
@@ -71,11 +73,12 @@ class Record(Callback):
         if self.conditions is None:
             self.conditions = Conditions(batch, pl_module.device)
         self.conditions.update(batch)
+        self.identities.see(batch, pl_module.device)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Phase)
         assert pl_module.evaluation is not None
-        report = pl_module.evaluation.report()
+        report = {**pl_module.evaluation.report(), "identities": self.identities.known()}
         conditions = {} if self.conditions is None else self.conditions.rows()
         if not trainer.is_global_zero:
             return

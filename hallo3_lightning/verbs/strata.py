@@ -39,7 +39,7 @@ def run(
     from hallo3_lightning.ablation.status import page_console
     from hallo3_lightning.evaluation import strata_page, strata_picture
     from hallo3_lightning.evaluation.arms import arms_of
-    from hallo3_lightning.evaluation.rows_file import conditions_of
+    from hallo3_lightning.evaluation.rows_file import known_of
     from hallo3_lightning.evaluation.strata import known_values, stratified
     from hallo3_lightning.evaluation.strata_sets import with_sets
 
@@ -49,7 +49,12 @@ def run(
     folder = out or (found.arms[0].folders[0] if len(rows) == 1 else Path("strata"))
     check_folder("--out", folder)
     if conditions is not None:
-        found = replace(found, conditions={**found.conditions, **conditions_of(conditions, found.clips)})
+        given = known_of(conditions, found.clips)
+        found = replace(
+            found,
+            conditions={**found.conditions, **given.conditions},
+            identities={**found.identities, **given.identities},
+        )
     wanted = by or sorted(name for name, values in found.conditions.items() if values)
     parts = []
     for name in wanted or ["yaw"]:  # whose absence says what to give

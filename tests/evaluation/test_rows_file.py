@@ -6,7 +6,7 @@ import math
 import pytest
 
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.evaluation.rows_file import conditions_of, lines_of, read
+from hallo3_lightning.evaluation.rows_file import known_of, lines_of, read
 
 REPORT = {
     "protocol": {"id": "tiny-v1", "hash": "d89fc254"},
@@ -69,7 +69,7 @@ def test_a_condition_whose_name_cannot_be_part_of_a_files_is_refused(tmp_path, n
     (tmp_path / "rows.jsonl").write_text(json.dumps({"clip": "a", "conditions": {name: 3}}))
     own = tmp_path / "own.jsonl"
     own.write_text(json.dumps({"clip": "a", name: 3}))
-    for reading in (lambda: read(tmp_path), lambda: conditions_of(own, ["a"])):
+    for reading in (lambda: read(tmp_path), lambda: known_of(own, ["a"])):
         with pytest.raises(UsageError, match="line 1: .* is no name of a condition"):
             reading()
 
@@ -110,14 +110,14 @@ def test_a_users_file_with_a_wrong_line_is_named(tmp_path):
     for line in ('{"yaw": 3}', '{"clip": "a", "yaw": "left"}', '{"clip"'):
         own.write_text(f"\n{line}\n")
         with pytest.raises(UsageError, match="own.jsonl, line 2"):
-            conditions_of(own, ["a"])
+            known_of(own, ["a"])
     with pytest.raises(UsageError, match="there is no"):
-        conditions_of(tmp_path / "none.jsonl", ["a"])
+        known_of(tmp_path / "none.jsonl", ["a"])
 
 
-def test_conditions_of_a_users_file_are_those_of_its_clips(tmp_path):
+def test_known_of_a_users_file_are_those_of_its_clips(tmp_path):
     own = tmp_path / "own.jsonl"
     own.write_text('{"clip": "a", "yaw": -3, "loudness": 0.5}\n{"clip": "b", "yaw": 7.5, "loudness": null}\n')
-    assert conditions_of(own, ["b", "c"]) == {"yaw": {"a": -3.0, "b": 7.5}, "loudness": {"a": 0.5}}
+    assert known_of(own, ["b", "c"]).conditions == {"yaw": {"a": -3.0, "b": 7.5}, "loudness": {"a": 0.5}}
     with pytest.raises(UsageError, match="knows none of the clips; the rows are of c"):
-        conditions_of(own, ["c"])
+        known_of(own, ["c"])

@@ -102,6 +102,13 @@ def test_a_record_of_another_form_is_made_anew(record, made):
     assert made.facts("a") is None
 
 
+def test_whom_a_clip_shows_lies_beside_the_videos(tmp_path):
+    (tmp_path / "real").mkdir()
+    ClipFiles(tmp_path).write_known([Facts("a", identity="anna"), Facts("b")], with_faces=False)
+    lines = (tmp_path / "real" / "conditions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"clip": "a", "identity": "anna"}]
+
+
 def test_a_clip_that_was_left_out_has_no_videos(tmp_path):
     files = ClipFiles(tmp_path)
     files.note(Facts("a", left_out="too short"), {})
