@@ -29,7 +29,18 @@ def quantile(probability: float, freedom: float) -> float:
     low, high = 0.0, 1.0
     while cumulative(high, freedom) < probability:
         low, high = high, 2 * high
+    guess = (low + high) / 2
     for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if cumulative(middle, freedom) < probability else (low, middle)
-    return (low + high) / 2
+        short = probability - cumulative(guess, freedom)
+        low, high = (guess, high) if short > 0 else (low, guess)
+        newton = guess + short / max(_density(guess, freedom), 1e-300)
+        following = newton if low < newton < high else (low + high) / 2
+        if abs(following - guess) <= 1e-14 * guess:
+            break
+        guess = following
+    return guess
+
+
+def _density(t: float, freedom: float) -> float:
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    return scale * math.exp(-(freedom + 1) / 2 * math.log1p(t * t / freedom))
