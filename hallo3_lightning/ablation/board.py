@@ -119,7 +119,7 @@ def _tags(run: RunFolder | None) -> set[str]:
     """What the run has logged so far: the second column of its curves.csv."""
     assert run is not None
     file = run.path / "curves.csv"
-    lines = file.read_text(encoding="utf-8").splitlines()[1:] if file.is_file() else []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[1:] if file.is_file() else []
     return {fields[1] for line in lines if len(fields := line.split(",")) == 3}
 
 

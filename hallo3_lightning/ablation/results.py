@@ -1,18 +1,17 @@
 """What a grid's finished runs say: their own test, or their evaluation under a protocol, read from their folders."""
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from hallo3_lightning.ablation.evaluating import EVALUATIONS
 from hallo3_lightning.ablation.grid import Grid
 from hallo3_lightning.ablation.meaning import flat
 from hallo3_lightning.ablation.places import Place, places
+from hallo3_lightning.ablation.report_file import evaluation_report, facts_of, mapping_of, own_report
 from hallo3_lightning.ablation.runs import RunFolder
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation import rows_file
@@ -55,7 +54,10 @@ OF_EACH_RUN = ("run", "seed", "device")
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run and its scores. `place` is the folder that holds metrics.json: the run's or an evaluation's."""
+    """A finished run and its scores.
+
+    place: the folder that holds metrics.json, the run's or an evaluation's; config: empty where the run's is gone.
+    """
 
     arm: str
     seed: int
@@ -64,6 +66,7 @@ class Result:
     report: Mapping[str, Any]
     facts: Mapping[str, Any]
     scored: Scored
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -78,6 +81,11 @@ class Result:
         """Clip -> score; empty where nothing of that source was scored."""
         found = self.scored.metrics.get((source, metric))
         return {} if found is None else found.scores
+
+
+def identities_of(results: Sequence[Result]) -> dict[str, str]:
+    """Clip -> whom it shows, of the clips of which some run says it."""
+    return {clip: who for result in reversed(results) for clip, who in result.scored.identities.items()}
 
 
 def collect(grid: Grid, root: Path, protocol: str | None = None) -> tuple[list[Result], dict[str, str]]:
@@ -104,14 +112,34 @@ def _result(place: Place, protocol: str | None) -> Result | str:
     status = folder.status()
     if status.state != "finished":
         return f"{status.state} at step {status.step} of {status.max_steps} {status.error}".strip()
-    facts = _json(folder.path / "facts.json")
-    if facts is None or "steps" not in facts:
+    facts = facts_of(folder.path / "facts.json")
+    if facts is None:
         return f"finished, but {folder.path / 'facts.json'} is gone or damaged; remove the run's folder to run it again"
     scores = _own_test(folder) if protocol is None else _evaluation(folder, protocol)
     if isinstance(scores, str):
         return scores
     where, report, scored = scores
-    return Result(place.run.arm.name, place.run.seed, folder, where, report, facts, scored)
+    try:
+        config = _config(folder)
+    except UsageError as error:
+        return f"finished, but {error}; remove the run's folder to run it again"
+    return Result(place.run.arm.name, place.run.seed, folder, where, report, facts, scored, config)
+
+
+def _config(folder: RunFolder) -> Mapping[str, Any]:
+    """Empty where it is gone. Raises UsageError where it is damaged."""
+    if not folder.config_file.exists():
+        return {}
+    return _read_config(folder, folder.config_file.stat().st_mtime_ns)
+
+
+@cache
+def _read_config(folder: RunFolder, changed_ns: int) -> Mapping[str, Any]:
+    """Once a process while it stays as it is: YAML takes its time, and a comparison reads its grid's runs again for the
+    board."""
+    if not folder.config_file.is_file():
+        raise UsageError(f"{folder.config_file} is a folder")
+    return folder.config()
 
 
 Scores = tuple[Path, Mapping[str, Any], Scored]
@@ -120,8 +148,8 @@ Scores = tuple[Path, Mapping[str, Any], Scored]
 
 def _own_test(folder: RunFolder) -> Scores | str:
     file = folder.path / "metrics.json"
-    report = _json(file)
-    if report is None or not _own_is_whole(report):
+    report = own_report(file)
+    if report is None:
         return f"finished, but {file} is gone or damaged; remove it and the run is tested again"
     return folder.path, report, _of_report(report)
 
@@ -132,56 +160,23 @@ def _evaluation(folder: RunFolder, protocol: str) -> Scores | str:
     recipe = read_recipe(protocol)
     where = folder.path / EVALUATIONS / recipe.id
     again = f"`hallo3 evaluate {folder.path} --protocol {protocol}`"
-    if not (where / "metrics.json").is_file():
+    if not (where / "metrics.json").exists():
         return f"not evaluated under {recipe.id}; {again} does it"
-    report = _json(where / "metrics.json")
-    if report is None or not _evaluation_is_whole(report):
+    report = evaluation_report(where / "metrics.json")
+    if report is None:
         return f"{where / 'metrics.json'} is damaged; remove it, and {again} writes it again"
     if report["protocol"]["hash"] != recipe.hash:
         then = f"{report['protocol']['hash']}, and it is now {recipe.name}"
         return f"evaluated under {recipe.id} as it was: {then}; move {where} aside, and {again} does it anew"
-    return where, report, rows_file.read(where)
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    """A file's mapping; None where it is gone or holds none."""
     try:
-        page = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return page if isinstance(page, dict) else None
-
-
-def _own_is_whole(report: Mapping[str, Any]) -> bool:
-    """Whether the report of a run's test has what a comparison reads, and no number that is none."""
-    try:
-        summaries = [*report["metrics"].values(), *(m for part in report["controls"].values() for m in part.values())]
-        numbers = [summary["value"] for summary in summaries]
-        numbers += [value for rows in report["rows"].values() for row in rows.values() for value in row.values()]
-        numbers += [count for counts in report["missing"].values() for count in counts.values()]
-        return _described(summaries) and "hash" in report["protocol"] and all(map(math.isfinite, numbers))
-    except (AttributeError, KeyError, TypeError):
-        return False
-
-
-def _evaluation_is_whole(report: Mapping[str, Any]) -> bool:
-    try:
-        summaries = [*report["metrics"].values()]
-        numbers = [summary["value"] for summary in summaries if summary["value"] is not None]
-        return (
-            _described(summaries) and {"hash", "id"} <= report["protocol"].keys() and all(map(math.isfinite, numbers))
-        )
-    except (AttributeError, KeyError, TypeError):
-        return False
-
-
-def _described(summaries: Iterable[Mapping[str, Any]]) -> bool:
-    return all({"value", "n", "unit", "higher_is_better"} <= summary.keys() for summary in summaries)
+        return where, report, rows_file.read(where)
+    except UsageError as error:
+        return f"evaluated under {recipe.id}, but {error}; move {where} aside, and {again} does it anew"
 
 
 def _of_report(report: Mapping[str, Any]) -> Scored:
     """The rows of a run's test."""
-    found = Scored()
+    found = Scored(identities=dict(report.get("identities", {})))
     for source, by_metric in report["rows"].items():
         about = report["metrics"] if source == GENERATED else report["controls"].get(source, {})
         for name, scores in by_metric.items():
@@ -231,19 +226,14 @@ def _generation(result: Result, chosen: set[str]) -> str | None:
     if result.place == result.folder.path:
         told = _of_config(result)
     else:
-        made = _json(result.place / GENERATION) or {}
+        made = mapping_of(result.place / GENERATION) or {}
         told = {CHOSEN.get(key, key): value for key, value in made.items() if key not in OF_EACH_RUN}
     kept = {key: value for key, value in told.items() if key not in chosen}
     return "\n".join(f"{key} {json.dumps(value)}" for key, value in sorted(kept.items())) if told else None
 
 
 def _of_config(result: Result) -> dict[str, Any]:
-    if not result.folder.config_file.is_file():
-        return {}
-    try:
-        return {key: value for key, value in flat(result.folder.config()).items() if key.startswith(ACCELERATIONS)}
-    except (yaml.YAMLError, AttributeError):
-        raise UsageError(f"{result.folder.config_file} is damaged; remove the run's folder to run it again") from None
+    return {key: value for key, value in flat(result.config).items() if key.startswith(ACCELERATIONS)}
 
 
 def _without_common(by_run: Mapping[str, str]) -> dict[str, str]:

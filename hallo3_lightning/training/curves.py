@@ -102,10 +102,16 @@ def log_interval(trainer: Trainer) -> int:
 
 
 def rows(file: Path) -> list[tuple[int, str, float]]:
-    """(step, name, value) of a table that is there; a line that was not finished is left out."""
-    found = []
-    for line in file.read_text().splitlines(keepends=True)[1:] if file.is_file() else []:
-        fields = line.split(",")
-        if len(fields) == 3 and line.endswith("\n"):
-            found.append((int(fields[0]), fields[1], float(fields[2])))
-    return found
+    """(step, name, value) of a table that is there; a line that was not finished, or is damaged, is left out."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return [row for line in text.splitlines(keepends=True)[1:] if (row := _row(line)) is not None]
+
+
+def _row(line: str) -> tuple[int, str, float] | None:
+    fields = line.split(",")
+    if len(fields) != 3 or not line.endswith("\n"):
+        return None
+    try:
+        return int(fields[0]), fields[1], float(fields[2])
+    except ValueError:
+        return None

@@ -90,7 +90,7 @@ def read(folder: Path) -> list[KeptClip]:
         return []
     try:
         return [_parsed(clip) for clip in json.loads(file.read_text())["clips"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{file} is damaged; `hallo3 test` of the run writes it again") from None
 
 

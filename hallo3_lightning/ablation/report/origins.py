@@ -1,10 +1,10 @@
 """Where the numbers come from: commit, versions, data, protocol, and the folders of the runs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hallo3_lightning.ablation.report_file import mapping_of
 from hallo3_lightning.ablation.results import Result
 
 
@@ -36,26 +36,22 @@ def _of(what: str, by_run: Mapping[str, str]) -> list[Origin]:
 
 
 def _facts(result: Result) -> dict[str, str]:
-    known = _provenance(result)
+    known = mapping_of(result.folder.path / "provenance.json") or {}  # the page says unknown
     protocol = result.report["protocol"]
-    code, data = known.get("code") or {}, known.get("data")
+    code, versions = (_mapping(known.get(part)) for part in ("code", "versions"))
     changed = f", with changes {code['diff']}" if code.get("diff") else ""
     return {
         "protocol": f"{protocol.get('id')} {protocol['hash']}",
         "commit": f"{code['commit']}{changed}" if code.get("commit") else "unknown",
-        "data": _data(data),
+        "data": _data(known.get("data")),
         **({"weights": str(known["weights"])} if known.get("weights") else {}),
-        **{name: str(version) for name, version in (known.get("versions") or {}).items()},
+        **{name: str(version) for name, version in versions.items()},
     }
 
 
-def _provenance(result: Result) -> dict[str, Any]:
-    """Empty where the file is gone or damaged: the page says unknown."""
-    try:
-        known = json.loads((result.folder.path / "provenance.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+def _mapping(told: Any) -> Mapping[str, Any]:
+    """Empty for anything else."""
+    return told if isinstance(told, dict) else {}
 
 
 def _data(described: Any) -> str:

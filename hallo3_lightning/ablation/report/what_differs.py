@@ -41,10 +41,11 @@ def differences(arms: Sequence[str], results: Sequence[Result]) -> list[Differen
 
 
 def _settings(result: Result) -> Mapping[str, Any]:
-    """Of what changes results, apart from seeds; empty where the run's config is gone."""
-    if not result.folder.config_file.is_file():
+    """Of what changes results, apart from seeds; empty where the run's config is gone or is not whole."""
+    try:
+        known = flat(results_of(result.config))
+    except (LookupError, AttributeError, TypeError):
         return {}
-    known = flat(results_of(result.folder.config()))
     return {key: value for key, value in known.items() if key not in SEEDS}
 
 
