@@ -56,7 +56,14 @@ def arms(design: Design, effect: float, rng: np.random.Generator, count: int = 2
 
 
 def _rows(table: np.ndarray) -> Rows:
-    return {f"{person}@{clip}": float(score) for person, row in enumerate(table) for clip, score in enumerate(row)}
+    return {f"take {person}-{clip}": float(score) for person, row in enumerate(table) for clip, score in enumerate(row)}
+
+
+def identities(design: Design) -> dict[str, str]:
+    """Clip -> whom it shows, of the clips of `arms`."""
+    return {
+        f"take {person}-{k}": f"person {person}" for person in range(design.identities) for k in range(design.clips)
+    }
 
 
 def called(design: Design, effect: float, rng: np.random.Generator, count: int = 2) -> list[bool]:
@@ -64,12 +71,15 @@ def called(design: Design, effect: float, rng: np.random.Generator, count: int =
     names = [f"metric {i}" for i in range(METRICS)]
     questions = [
         ClipQuestion(
-            name, True, {f"arm {i}": rows for i, rows in enumerate(arms(design, effect * (not k), rng, count))}
+            name,
+            True,
+            {f"arm {i}": rows for i, rows in enumerate(arms(design, effect * (not k), rng, count))},
+            identities=identities(design),
         )
         for k, name in enumerate(names)
     ]
     last = f"arm {count - 1}"
-    said = verdicts(questions, against(questions, last, names), among(questions, names), last, names)
+    said = verdicts(questions, against(questions, last, names), among(questions, names), last, names, {})
     return [verdict["found"] for verdict in said]
 
 
@@ -101,7 +111,8 @@ def main() -> None:
     given = parser.parse_args()
     design = Design(identities=given.identities, seeds=given.seeds)
     measured = rates(design, given.grids, given.effect, given.seed, given.arms)
-    detectable = paired(*arms(design, 0.0, np.random.default_rng(given.seed))).detectable
+    first, second = arms(design, 0.0, np.random.default_rng(given.seed))
+    detectable = paired(first, second, identities(design)).detectable
     result = {**measured, "effect": given.effect, "grids": given.grids, "metrics": METRICS, "arms": given.arms}
     result |= vars(design)
     result |= {"ratio": measured["power"] / WANTED_POWER}

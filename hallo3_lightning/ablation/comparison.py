@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from hallo3_lightning.ablation.controls import above_control
 from hallo3_lightning.ablation.differences import ClipQuestion, Contrast, Question, against, among
 from hallo3_lightning.ablation.grid import Arm, Grid
 from hallo3_lightning.ablation.numerals import listed
-from hallo3_lightning.ablation.results import CEILINGS, Result
+from hallo3_lightning.ablation.results import Result, identities_of
 from hallo3_lightning.ablation.set_distances import SetQuestion, is_of_sets
 from hallo3_lightning.ablation.verdict import verdicts
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.evaluation.rows_file import GENERATED
-from hallo3_lightning.evaluation.statistics import mean
+from hallo3_lightning.evaluation.statistics import mean, who_is_known
 
 TRUE = "real"
 """Source of the scores of true clips, which what is neither better large nor small is to be near to."""
@@ -46,11 +47,14 @@ def compared(grid: Grid, results: Sequence[Result], missing: Mapping[str, str], 
         "stamps": [*dict.fromkeys(r.stamp for r in results if r.stamp)],
         "baseline": baseline,
         "decide_by": deciding,
-        "verdicts": verdicts(questions, column, pairs, baseline, deciding),
+        "verdicts": verdicts(
+            questions, column, pairs, baseline, deciding, {a["name"]: a["above_control"] for a in arms}
+        ),
         "notes": note,
         "arms": arms,
         "controls": _controls(results),
         "claimed": _claimed(grid, known),
+        "people": _people(results),
         "protocol": results[0].report["protocol"],
         "runs": {r.name: {"arm": r.arm, "seed": r.seed, "folder": r.folder.path.name} for r in results},
         "missing": dict(missing),
@@ -98,6 +102,13 @@ def _baseline(grid: Grid, by_arm: Mapping[str, Sequence[Result]]) -> tuple[str |
     return grid.baseline, []
 
 
+def _people(results: Sequence[Result]) -> str:
+    """How far it is known which clips show the same person, in words."""
+    clips = {clip for r in results for (source, _), told in r.scored.metrics.items() if source == GENERATED
+             for clip in told.scores}  # fmt: skip
+    return who_is_known(sorted(clips), identities_of(results))
+
+
 def _questions(by_arm: Mapping[str, Sequence[Result]], draws: int) -> list[Question]:
     """Every metric, in the order of the reports; an arm of which a seed has no score is left out."""
     results = [result for found in by_arm.values() for result in found]
@@ -112,7 +123,7 @@ def _questions(by_arm: Mapping[str, Sequence[Result]], draws: int) -> list[Quest
         elif known:
             scores = {arm: [r.scores(name) for r in found] for arm, found in known.items()}
             true = next((rows for r in results if (rows := r.scores(name, TRUE))), {})
-            questions.append(ClipQuestion(name, told["higher_is_better"], scores, true))
+            questions.append(ClipQuestion(name, told["higher_is_better"], scores, true, identities_of(results)))
     return questions
 
 
@@ -128,8 +139,8 @@ def _arm(grid: Grid, arm: Arm, results: Sequence[Result]) -> dict[str, Any]:
         "seeds": [r.seed for r in results],
         "metrics": metrics,
         "controls": _controls(results),
-        "above_control": _above_control(results),
-        "above_control_by_seed": {str(r.seed): _above_control([r]) for r in results},
+        "above_control": above_control(results),
+        "above_control_by_seed": {str(r.seed): above_control([r]) for r in results},
         "clips": max((told["clips"] for told in metrics.values()), default=0),
         **{key: value if key == "seconds" or value is None else round(value) for key, value in facts.items()},
     }
@@ -193,7 +204,7 @@ def _interval(results: Sequence[Result], name: str, source: str) -> dict[str, fl
     runs = [scores for r in results if (scores := r.scores(name, source))]
     if not runs or not set.intersection(*(set(rows) for rows in runs)):
         return {"low": None, "high": None}
-    found = mean(runs)
+    found = mean(runs, identities_of(results))
     return {"low": _finite(found.low), "high": _finite(found.high)}
 
 
@@ -201,34 +212,6 @@ def _controls(results: Sequence[Result]) -> dict[str, Any]:
     """Source -> metric -> its numbers, of every source beside what was generated."""
     sources = dict.fromkeys(source for r in results for source, _ in r.scored.metrics if source != GENERATED)
     return {source: _spreads(results, source) for source in sources}
-
-
-def _above_control(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
-    """Metric -> by how much the score beats its control, clip by clip (averaged over seeds first), in standard errors."""
-    beats = {}
-    for control, metric in dict.fromkeys(pair for r in results for pair in r.scored.metrics if _is_control(pair[0])):
-        better = next(
-            (r.report["metrics"][metric]["higher_is_better"] for r in results if metric in r.report["metrics"]), None
-        )
-        scores, chances = ([r.scores(metric, source) for r in results] for source in (GENERATED, control))
-        clips = sorted(set.intersection(*(set(part) for part in [*scores, *chances])))
-        gains = [fmean(s[clip] - c[clip] for s, c in zip(scores, chances, strict=True)) for clip in clips]
-        if len(gains) < 2 or better is None:
-            continue
-        error, gain = stdev(gains) / math.sqrt(len(gains)), fmean(gains) if better else -fmean(gains)
-        beats[metric] = {
-            "control": control,
-            "difference": gain,
-            "std_error": error,
-            "std_errors": gain / error if error else None,
-            "clips": len(clips),
-        }
-    return beats
-
-
-def _is_control(source: str) -> bool:
-    """Whether it is a floor of what was generated; not one of true clips, nor a ceiling."""
-    return source != GENERATED and source not in CEILINGS and not source.startswith("real")
 
 
 def _add_differences(arms: Sequence[dict[str, Any]], column: Sequence[Contrast]) -> None:

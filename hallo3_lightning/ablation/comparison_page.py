@@ -4,19 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hallo3_lightning.ablation.controls import beats, differs
 from hallo3_lightning.ablation.numerals import counted, number, p_value, words
 from hallo3_lightning.ablation.results import CEILINGS
 from hallo3_lightning.ablation.status import duration
 
 FACTS = ("seeds", "clips", "trainable parameters", "steps", "time")
 
-CLEAR = 2.0
-"""Standard errors under which a score is not taken to be above its control."""
-
 UNFAIR = 0.05
 """Arms whose trainable parameters differ by more than this share are not a fair comparison."""
 
 BETTER = {True: "↑", False: "↓"}
+
+DISTANCE = "off target"
+"""Behind a difference of how far two arms are from their target."""
 
 MARKS = {"best": "●", "even": "○"}
 
@@ -79,15 +80,16 @@ def _cell(told: Mapping[str, Any]) -> Cell:
         score=_spread(told),
         mark=MARKS.get(told.get("mark", ""), ""),
         coverage="" if coverage is None or coverage == 1 else f"{100 * coverage:.0f} % scored",
-        **({} if gap is None else _gap(gap)),
+        **({} if gap is None else _gap(gap, told["higher_is_better"] is None)),
     )
 
 
-def _gap(gap: Mapping[str, Any]) -> dict[str, str]:
+def _gap(gap: Mapping[str, Any], of_distances: bool) -> dict[str, str]:
+    """of_distances: where neither more nor less is better, and the number is not that of the scores above it."""
     corrected, plain = gap["corrected_p"], gap["p"]
     known = gap["low"] is not None
     return {
-        "gap": number(gap["mean"], signed=True),
+        "gap": number(gap["mean"], signed=True) + f" {DISTANCE}" * of_distances,
         "interval": f"[{number(gap['low'], signed=True)}, {number(gap['high'], signed=True)}]" if known else "",
         "p": f"p {p_value(corrected)}" if corrected is not None else f"(p {p_value(plain)})",
     }
@@ -117,13 +119,14 @@ def caption(comparison: Mapping[str, Any]) -> str:
     protocol = comparison["protocol"]
     notes = [*comparison["stamps"], "mean ± deviation over seeds", f"protocol {protocol.get('id')} {protocol['hash']}"]
     notes += ["↑ higher is better, ↓ lower, → nearer to zero or to the true clip's"]
+    notes += [comparison["people"]]
     gaps = [
         told["difference"] for arm in comparison["arms"] for told in arm["metrics"].values() if "difference" in told
     ]
     if gaps:
         deciding = ", ".join(map(words, comparison["decide_by"]))
         notes += [
-            "below it the difference to the baseline (*) with its 95 % interval, where → of how far each is from there",
+            "below it the difference to the baseline (*) with its 95 % interval; where → that of how far each is off its target, less being better",
             f"p corrected (Holm) over arms in what decides, {deciding}, and (p) plain elsewhere",
         ]
     if any("mark" in told for arm in comparison["arms"] for told in arm["metrics"].values()):
@@ -159,9 +162,9 @@ def sentences(comparison: Mapping[str, Any]) -> list[str]:
 def _against_control(arm: str, metric: str, gain: Mapping[str, Any]) -> str:
     control = f"{words(gain['control'])} control in {words(metric)}"
     numbers = f"{gain['difference']:+.3f} ± {gain['std_error']:.3f} over {gain['clips']} clips"
-    if not _differs(gain):
+    if not differs(gain):
         return f"{arm} shows no difference to its {control} ({numbers})."
-    verb = "beats" if _beats(gain) else "falls below"
+    verb = "beats" if beats(gain) else "falls below"
     size = "no spread" if gain["std_errors"] is None else f"{abs(gain['std_errors']):.1f} standard errors"
     return f"{arm} {verb} its {control} by {size} ({numbers})."
 
@@ -169,7 +172,7 @@ def _against_control(arm: str, metric: str, gain: Mapping[str, Any]) -> str:
 def _disagreement(arm: Mapping[str, Any], metric: str) -> list[str]:
     """A mean over seeds of which some have learned and some have not is the score of neither."""
     by_seed = {seed: gains[metric] for seed, gains in arm["above_control_by_seed"].items() if metric in gains}
-    level = [f"{arm['name']}-seed{seed}" for seed, gain in by_seed.items() if not _beats(gain)]
+    level = [f"{arm['name']}-seed{seed}" for seed, gain in by_seed.items() if not beats(gain)]
     if not level or len(level) == len(by_seed):
         return []
     does = "does" if len(level) == 1 else "do"
@@ -177,15 +180,6 @@ def _disagreement(arm: Mapping[str, Any], metric: str) -> list[str]:
     return [
         f"Careful: {', '.join(level)} {does} not beat the control in {words(metric)}, {others} of {arm['name']} did."
     ]
-
-
-def _differs(gain: Mapping[str, Any]) -> bool:
-    errors = gain["std_errors"]
-    return gain["difference"] != 0 if errors is None else abs(errors) >= CLEAR
-
-
-def _beats(gain: Mapping[str, Any]) -> bool:
-    return _differs(gain) and gain["difference"] > 0
 
 
 def _fairness(arms: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Protocol
 
 from hallo3_lightning.ablation.set_distances import SetDifference
-from hallo3_lightning.evaluation.statistics import ALL_SIGNS, FLIPS, LEVEL, Difference, Rows, holm, paired
+from hallo3_lightning.evaluation.statistics import ALL_SIGNS, FLIPS, LEVEL, Difference, People, Rows, holm, paired
 from hallo3_lightning.evaluation.student import quantile
 
 ALPHA = 1 - LEVEL
@@ -67,12 +67,14 @@ class ClipQuestion:
     """A metric that scores clips: `arms` are the scores of each of an arm's seeds.
 
     target: clip -> the score to be near to where neither more nor less is better, as the true clip has it; 0 of others.
+    identities: of the clips, as far as they are known.
     """
 
     metric: str
     better: bool | None
     arms: Mapping[str, Sequence[Rows]]
     target: Rows = field(default_factory=dict)
+    identities: People = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> Mapping[str, Sequence[Rows]]:
@@ -91,7 +93,7 @@ class ClipQuestion:
 
     def difference(self, arm: str, other: str) -> Difference | None:
         shared = set.intersection(*(set(rows) for rows in [*self.scores[arm], *self.scores[other]]))
-        return paired(self.scores[arm], self.scores[other]) if shared else None
+        return paired(self.scores[arm], self.scores[other], self.identities) if shared else None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The strip picture of a grid: truth above, each arm below, mouth curves under them."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hallo3_lightning.ablation.grid import Grid
+from hallo3_lightning.ablation.runs import write_atomically
 from hallo3_lightning.evaluation.mouth import opening
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ def draw(grid: Grid, results: "Sequence[Result]", path: Path) -> list[Path]:
     strips, unreadable = _strips(results)
     if strips:
         stamps = dict.fromkeys(result.stamp for result in results if result.stamp)
-        _figure(" ".join([*stamps, grid.question or grid.name]), strips).savefig(path, dpi=120)
+        picture = io.BytesIO()
+        _figure(" ".join([*stamps, grid.question or grid.name]), strips).savefig(picture, dpi=120, format="png")
+        write_atomically(path, picture.getvalue())
     return unreadable
 
 

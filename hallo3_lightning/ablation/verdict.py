@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hallo3_lightning.ablation.controls import beats
 from hallo3_lightning.ablation.differences import POWER, Contrast, Question
 from hallo3_lightning.ablation.numerals import counted, listed, number, p_value, words
 
@@ -24,18 +25,28 @@ def verdicts(
     pairs: Sequence[Contrast],
     baseline: str | None,
     deciding: Sequence[str],
+    above_control: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> list[dict[str, Any]]:
     """For each metric that decides: the best arm, those that it is better than, those even with it, and a sentence.
 
-    Differences from the baseline are those of the column, others those among all pairs.
+    Differences from the baseline are those of the column, others those among all pairs. above_control: arm -> metric ->
+    by how much it beats its control.
     """
     by_metric = {question.metric: question for question in questions}
     return [
-        _verdict(by_metric[metric], _of_metric(metric, column, pairs), baseline)
+        _verdict(
+            by_metric[metric],
+            _of_metric(metric, column, pairs),
+            baseline,
+            {arm: gains[metric] for arm, gains in above_control.items() if metric in gains},
+        )
         for metric in deciding
         if metric in by_metric
     ]
 
+
+Gains = Mapping[str, Mapping[str, Any]]
+"""By how much each arm beats its control, of those that have one."""
 
 Known = Mapping[frozenset[str], Contrast]
 """The contrast that speaks for each pair of arms."""
@@ -45,7 +56,7 @@ def _of_metric(metric: str, column: Sequence[Contrast], pairs: Sequence[Contrast
     return {frozenset((c.arm, c.against)): c for c in [*pairs, *column] if c.metric == metric}
 
 
-def _verdict(question: Question, known: Known, baseline: str | None) -> dict[str, Any]:
+def _verdict(question: Question, known: Known, baseline: str | None, gains: Gains) -> dict[str, Any]:
     best, *others = question.ranked
     below = [arm for arm in others if (pair := known.get(frozenset((best, arm)))) is not None and pair.found]
     size = max((contrast.findable for contrast in known.values()), default=math.nan)
@@ -56,8 +67,26 @@ def _verdict(question: Question, known: Known, baseline: str | None) -> dict[str
         "better_than": below,
         "even": [arm for arm in others if arm not in below],
         "findable": size if math.isfinite(size) else None,
-        "sentence": _sentence(question, known, baseline, below, size),
+        "beat_control": [arm for arm in question.ranked if beats(gains[arm])] if _all_have(question, gains) else None,
+        "sentence": " ".join([*_no_skill(question, gains), _sentence(question, known, baseline, below, size)]),
     }
+
+
+def _all_have(question: Question, gains: Gains) -> bool:
+    return all(arm in gains for arm in question.ranked)
+
+
+def _no_skill(question: Question, gains: Gains) -> list[str]:
+    """Of arms that do not beat their control, what is to be known before any difference between them."""
+    if not _all_have(question, gains) or beats(gains[question.ranked[0]]):
+        return []
+    metric = words(question.metric)
+    control = f"{words(gains[question.ranked[0]]['control'])} control"
+    if any(beats(gain) for gain in gains.values()):
+        return [f"Careful: {question.ranked[0]} is no better than its {control} in {metric}."]
+    if len(question.ranked) == 1:
+        return [f"{question.ranked[0]} does not beat its {control} in {metric}."]
+    return [f"No arm beats its {control} in {metric}: how they differ there says nothing of skill."]
 
 
 def _sentence(question: Question, known: Known, baseline: str | None, below: Sequence[str], size: float) -> str:
@@ -111,4 +140,6 @@ def _could(known: Known, size: float) -> str:
 def _design(known: Known) -> str:
     """The smallest numbers of any pair."""
     clips, seeds = (min(getattr(c.difference, what) for c in known.values()) for what in ("clips", "seeds"))
-    return f"{counted(clips, 'clip')}, {counted(seeds, 'seed')} an arm"
+    people = min(getattr(c.difference, "identities", clips) for c in known.values())
+    shown = f" of {people} people" if 1 < people < clips else ""
+    return f"{counted(clips, 'clip')}{shown}, {counted(seeds, 'seed')} an arm"

@@ -16,7 +16,12 @@ Scores = Mapping[str, Sequence[Mapping[str, float]]]
 """Arm -> clip -> score, for each seed."""
 
 
-def write(place: Path, metrics: Mapping[str, tuple[bool | None, Scores]], **page) -> tuple[Path, Path]:
+def write(
+    place: Path,
+    metrics: Mapping[str, tuple[bool | None, Scores]],
+    identities: Mapping[str, str] | None = None,
+    **page,
+) -> tuple[Path, Path]:
     """A grid file and the root of its finished runs; metrics: name -> whether more is better, scores."""
     arms = [*next(iter(metrics.values()))[1]]
     (place / "grids").mkdir(parents=True, exist_ok=True)
@@ -33,11 +38,17 @@ def write(place: Path, metrics: Mapping[str, tuple[bool | None, Scores]], **page
         scores = {name: told[run.arm.name] for name, (_, told) in metrics.items()}
         if all(run.seed < len(runs) for runs in scores.values()):
             rows = {name: dict(runs[run.seed]) for name, runs in scores.items()}
-            finish(RunFolder(folders[run.name]), rows, {name: better for name, (better, _) in metrics.items()})
+            about = {name: better for name, (better, _) in metrics.items()}
+            finish(RunFolder(folders[run.name]), rows, about, identities or {})
     return file, root
 
 
-def finish(folder: RunFolder, rows: Mapping[str, Mapping[str, float]], better: Mapping[str, bool | None]) -> None:
+def finish(
+    folder: RunFolder,
+    rows: Mapping[str, Mapping[str, float]],
+    better: Mapping[str, bool | None],
+    identities: Mapping[str, str],
+) -> None:
     """metrics.json of a test with those scores."""
     about = {
         name: {"value": sum(told.values()) / len(told), "n": len(told), "unit": "", "higher_is_better": better[name]}
@@ -45,13 +56,20 @@ def finish(folder: RunFolder, rows: Mapping[str, Mapping[str, float]], better: M
     }
     report = {"protocol": {"id": "t", "hash": "00"}, "metrics": about, "controls": {}, "missing": {}, "curves": {}}
     folder.path.mkdir(parents=True)
-    (folder.path / "metrics.json").write_text(json.dumps({**report, "rows": {"generated": rows}}))
+    (folder.path / "metrics.json").write_text(
+        json.dumps({**report, "rows": {"generated": rows}, "identities": identities})
+    )
     folder.record_facts(trainable_parameters=1000, total_parameters=2000, steps=9, seconds=1.0)
     folder.record(Status("finished", 9, 9))
 
 
-def comparison(place: Path, metrics: Mapping[str, tuple[bool | None, Scores]], **page) -> dict:
+def comparison(
+    place: Path,
+    metrics: Mapping[str, tuple[bool | None, Scores]],
+    identities: Mapping[str, str] | None = None,
+    **page,
+) -> dict:
     """What compare makes of such runs."""
-    file, root = write(place, metrics, **page)
+    file, root = write(place, metrics, identities, **page)
     grid: Grid = read(file)
     return compared(grid, *collect(grid, root))

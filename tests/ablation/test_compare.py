@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from hallo3_lightning.ablation.compare import compare
 from hallo3_lightning.ablation.comparison import compared
 from hallo3_lightning.ablation.comparison_page import sentences
 from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.picture import draw
 from hallo3_lightning.ablation.results import check_comparable, collect
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.student import quantile
@@ -83,6 +85,66 @@ def test_control_is_beaten_clip_by_clip(tmp_path, wide, capsys):
         in text
     )
     assert "Careful" not in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ((0.0, 0.01, 0.02), "No arm beats its shuffled audio control in mouth correlation: how they differ there says"),
+        (
+            (-0.9, -0.5, -0.7),
+            "No arm beats its shuffled audio control in mouth correlation: how they differ there says",
+        ),
+        ((0.5, 0.3, 0.0), "a is best in mouth correlation"),
+    ],
+)
+def test_the_verdict_says_first_that_no_arm_beats_its_control(tmp_path, monkeypatch, scores, words):
+    for arm, score in zip("abc", scores, strict=True):
+        monkeypatch.setitem(SCORES, arm, {0: score, 1: score + 0.001})
+    file, root = finished_grid(tmp_path, odd={f"{arm}-seed{seed}": {"clips": 20} for arm in "abc" for seed in (0, 1)})
+    grid = read(file)
+    verdict = compared(grid, *collect(grid, root))["verdicts"][0]
+    assert verdict["sentence"].startswith(words)
+    assert verdict["beat_control"] == [arm for arm, score in zip("abc", scores, strict=True) if score > 0.1]
+
+
+def test_a_ceiling_is_no_control(tmp_path):
+    file, root = finished_grid(tmp_path)
+    for page in root.glob("ways/*/metrics.json"):
+        report = json.loads(page.read_text())
+        del report["rows"]["shuffled_audio"]
+        page.write_text(json.dumps({**report, "rows": {**report["rows"], "real": report["rows"]["reconstruction"]}}))
+    found = compared(read(file), *collect(read(file), root))
+    assert [arm["above_control"] for arm in found["arms"]] == [{}, {}, {}]
+    assert found["verdicts"][0]["beat_control"] is None
+
+
+def test_a_difference_of_distances_is_called_one(tmp_path, monkeypatch):
+    """b is nearer to 0 than a: less by 0.2 in distance, more by 0.2 in what stands above."""
+    file, root = finished_grid(tmp_path, axes={"model.audio": ["a", "b"]})
+    for page in root.glob("ways/a-*/metrics.json"):
+        page.write_text(page.read_text().replace("-0.5", "-0.7"))
+    compare(file, root=root)
+    row = next(line for line in (root / "ways" / "comparison.md").read_text().splitlines() if line.startswith("| a |"))
+    assert "| -0.700 ±0.000<br>+0.200 off target " in row
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path):
+    """A limit on the size of files stands in for the disk's."""
+    file, root = finished_grid(tmp_path)
+    out = tmp_path / "out" / "comparison.png"
+    results = collect(read(file), root)[0]
+    draw(read(file), results, out)
+    before, limits = out.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="comparison.png") as caught:
+            draw(read(file), results, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(out)
+    assert out.read_bytes() == before
+    assert [left.name for left in out.parent.iterdir()] == ["comparison.png"]
 
 
 def test_a_score_below_the_control_is_said(tmp_path, monkeypatch):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scored import comparison
 
-from benchmarks.aa import Design, arms
-from hallo3_lightning.ablation.comparison_page import sentences
+from benchmarks.aa import Design, arms, identities
+from hallo3_lightning.ablation.comparison_page import caption, sentences
 from hallo3_lightning.ablation.differences import ClipQuestion, against, findable
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.evaluation.statistics import holm, paired
+from hallo3_lightning.evaluation.statistics import holm, mean, paired
 
 
 def rows(values) -> dict[str, float]:
@@ -149,8 +149,10 @@ def test_equal_arms_are_rarely_called_different_and_planted_effects_are_found(tm
     def called(place, effect: float) -> list[bool]:
         pairs = [arms(Design(), effect * (not k), rng) for k in range(len(names))]
         metrics = {name: (True, {"a": pair[0], "b": pair[1]}) for name, pair in zip(names, pairs, strict=True)}
-        said = [verdict["found"] for verdict in comparison(place, metrics)["verdicts"]]
-        assert said == [p < 0.05 for p in holm({k: paired(*pair).p for k, pair in enumerate(pairs)}).values()]
+        people = identities(Design())
+        said = [verdict["found"] for verdict in comparison(place, metrics, people)["verdicts"]]
+        p = {k: paired(first, second, people).p for k, (first, second) in enumerate(pairs)}
+        assert said == [one < 0.05 for one in holm(p).values()]
         return said
 
     assert sum(any(called(tmp_path / f"equal{i}", 0.0)) for i in range(8)) <= 1
@@ -172,18 +174,55 @@ def test_a_metric_may_be_named_without_its_variant(tmp_path):
 
 
 def test_what_is_said_to_be_findable_is_found_four_times_of_five():
-    rng = np.random.default_rng(2)
+    rng, people = np.random.default_rng(2), identities(Design(identities=12))
 
     def contrast(effect: float):
         first, second = arms(Design(identities=12), effect, rng)
         return against(
-            [ClipQuestion("mouth_correlation", True, {"a": first, "b": second})], "b", ["mouth_correlation"]
+            [ClipQuestion("mouth_correlation", True, {"a": first, "b": second}, identities=people)],
+            "b",
+            ["mouth_correlation"],
         )[0]
 
     size = float(np.median([contrast(0.0).findable for _ in range(30)]))
     assert 0.03 < size < 0.3
     assert sum(contrast(size).found for _ in range(60)) >= 0.7 * 60
     assert sum(contrast(size / 2).found for _ in range(30)) <= 0.5 * 30
+
+
+def test_a_difference_between_others_than_the_best_is_told(tmp_path):
+    """The best scatters from seed to seed too much to be told from any, the others do not."""
+    wild = [rows(value + 0.01 * np.arange(12)) for value in (0.2, 0.9, 1.0)]
+    page = comparison(tmp_path, {"mouth_correlation": (True, {"wild": wild, "b": around(0.6), "base": around(0.3)})})
+    verdict = page["verdicts"][0]
+    assert (verdict["best"], verdict["better_than"], verdict["found"]) == ("wild", [], True)
+    assert "not distinguishable from b and base; b less base is +0.3" in verdict["sentence"]
+
+
+def test_arms_without_a_common_clip_are_not_told_apart(tmp_path):
+    other = [{f"other-{clip}": score for clip, score in seed.items()} for seed in around(0.3)]
+    page = comparison(
+        tmp_path, {"mouth_correlation": (True, {"a": around(0.6), "other": other, "b": around(0.3, seed=3)})}
+    )
+    assert [told(page, arm).get("mark") for arm in ("a", "other", "b")] == ["best", "even", None]
+
+
+@pytest.mark.parametrize(
+    ("identities", "people", "words"),
+    [
+        ({f"clip{i:02d}": f"person {i % 3}" for i in range(12)}, 3, "12 clips count as 3 people"),
+        ({f"clip{i:02d}": "one" for i in range(6)}, 7, "6 clips count as 1 person, 6 of which nobody says whom"),
+        ({}, 12, "nobody says whom the clips show: each counts as a person of its own"),
+    ],
+)
+def test_clips_of_one_person_are_no_independent_draws(tmp_path, identities, people, words):
+    scores = {"a": around(0.53), "base": around(0.5)}
+    page = comparison(tmp_path, {"mouth_correlation": (True, scores)}, identities)
+    assert told(page, "a")["difference"]["identities"] == people
+    assert told(page, "a")["low"] == pytest.approx(mean(scores["a"], identities).low)
+    assert words in caption(page)
+    design = "(12 clips, 3 seeds" if people == 12 else f"(12 clips of {people} people, 3 seeds"
+    assert design in page["verdicts"][0]["sentence"]
 
 
 def test_more_comparisons_leave_less_to_be_found():

@@ -5,17 +5,17 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from finished import SCORES, finished_grid
 from furnished import FRAMES, KEPT, furnish, keep_clips
+from parsed import Parsed
 
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import places
-from hallo3_lightning.ablation.report import training_curves, write
+from hallo3_lightning.ablation.report import write
 from hallo3_lightning.ablation.report.contents import Contents, contents
 from hallo3_lightning.ablation.report.origins import origins
 from hallo3_lightning.ablation.report.page import colours, html
@@ -28,36 +28,6 @@ from hallo3_lightning.cli import main
 METRICS = ("mouth correlation", "mouth lag", "identity distance", "temporal jitter", "seam", "psnr")
 CLAIMED = {"a": {"mouth_correlation": {"value": 0.99, "source": "A. Paper, table 3"}}}
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)> {{ 7 * 7 }} $\\frac{"
-
-
-class Parsed(HTMLParser):
-    """Elements with their attributes, and all text outside of scripts and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._within: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._within.append(tag)
-
-    def handle_endtag(self, tag):
-        while self._within and self._within.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if self._within and self._within[-1] not in ("script", "style"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def run_folders(file: Path, root: Path) -> dict:
@@ -128,6 +98,7 @@ def test_the_page_says_question_verdict_every_arm_and_every_metric(written):
     wanted += ["aaaa1111", "c0ffee", "da7a", "2.13", "model.audio", "way-0", "way-2", "1,100", "training loss"]
     wanted += ["validation psnr", "yaw", "claimed by A. Paper, table 3", "0.990", "low quality", "grids/ways.yaml"]
     assert [word for word in wanted if word not in page.text] == []
+    assert "not measured here" not in page.text, "the claim has a column"
     assert "length" not in page.text, "all clips are equally long, which parts nothing"
 
 
@@ -317,25 +288,6 @@ def test_alarms_say_whether_they_still_ring(told):
     assert (alarms["a-seed0"].steps, alarms["a-seed0"].judged, alarms["a-seed0"].is_still) == ((50,), 2, False)
     assert (alarms["b-seed0"].steps, alarms["b-seed0"].is_still) == ((50, 100), True)
     assert ringing({"quiet": (0, {"alarm/seams": [(1, -0.1)], "train/loss": [(1, 3.0)]})}) == []
-
-
-def test_a_step_that_was_logged_twice_counts_once(tmp_path):
-    file = tmp_path / "curves.csv"
-    file.write_text("step,name,value\n5,train/loss,9.0\n5,train/loss,1.0\n3,train/loss,2.0\n7,train/lo")
-    assert training_curves.table(file) == {"train/loss": [(3, 2.0), (5, 1.0)]}
-    assert training_curves.table(tmp_path / "none.csv") == {}
-
-
-def test_means_are_over_the_steps_that_seeds_share():
-    seeds = [[(0, 1.0), (10, 3.0), (20, 5.0)], [(10, 1.0), (20, 1.0), (30, 7.0)]]
-    (line,) = training_curves._mean(2, seeds, smooth=False)
-    assert (line.arm, list(line.steps), list(line.values)) == (2, [10, 20], [2.0, 3.0])
-    assert training_curves._mean(0, [[(0, 1.0)], [(1, 1.0)]], smooth=False) == []
-
-
-def test_smoothing_keeps_a_straight_line_and_halves_a_spike():
-    assert training_curves._smoothed(np.arange(9.0), 2)[2:-2].tolist() == [2, 3, 4, 5, 6]
-    assert training_curves._smoothed(np.array([0, 0, 6.0, 0, 0]), 1).tolist() == [0, 2, 2, 2, 0]
 
 
 def test_every_arm_has_a_colour_of_its_own():

@@ -89,7 +89,8 @@ def _bar(arm: int, place: int, cell: Cell, seeds: Sequence[Scored], metric: str)
     ]
     if not scores or not set.intersection(*(set(one) for one in scores)):
         return None
-    interval = mean(scores)
+    people = {clip: who for rows in seeds for clip, who in rows.identities.items()}
+    interval = mean(scores, people)
     ends = (interval.low, interval.high) if interval.identities > 1 else None
     return Bar(arm, place, interval.mean, ends, cell.few)
 

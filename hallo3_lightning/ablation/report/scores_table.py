@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hallo3_lightning.ablation.comparison_page import heading, metrics
+from hallo3_lightning.ablation.comparison_page import DISTANCE, heading, metrics
 from hallo3_lightning.ablation.numerals import counted, number, p_value, words
 from hallo3_lightning.ablation.results import CEILINGS
 
@@ -93,7 +93,7 @@ def _rows(comparison: Mapping[str, Any], numbers: Mapping[str, int]) -> Iterable
         for source in dict.fromkeys(claim["source"] for claim in claims.values()):
             said = {metric: claim for metric, claim in claims.items() if claim["source"] == source}
             scores = {metric: {"mean": claim["value"], "std": None, "values": []} for metric, claim in said.items()}
-            yield arm, "claimed", None, f"claimed by {source}, not measured here", scores
+            yield arm, "claimed", None, f"claimed by {source}", scores
 
 
 def _scale(scores: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -116,7 +116,7 @@ def _cell(found: Mapping[str, Any] | None, about: Mapping[str, Any], scale: tupl
         seeds=tuple(_place(value, scale) for value in found["values"]),
         interval=None if low is None or high is None else (_place(low, scale), _place(high, scale)),
         clips=_clips(found),
-        difference=_difference(found.get("difference")),
+        difference=_difference(found.get("difference"), better is None),
         mark=found.get("mark", ""),
     )
 
@@ -132,14 +132,15 @@ def _clips(found: Mapping[str, Any]) -> str:
     return "" if coverage in (None, 1.0) else f"{counted(found['clips'], 'clip')}, {coverage:.0%} scored"
 
 
-def _difference(gap: Mapping[str, Any] | None) -> str:
+def _difference(gap: Mapping[str, Any] | None, of_distances: bool) -> str:
     if gap is None:
         return ""
     known = gap["low"] is not None and gap["high"] is not None
     interval = f" [{number(gap['low'], signed=True)}, {number(gap['high'], signed=True)}]" if known else ""
     corrected = gap["corrected_p"]
     p = f"(p {p_value(gap['p'])})" if corrected is None else f"p {p_value(corrected)}"
-    return minus(f"{number(gap['mean'], signed=True)}{interval} {p}")
+    of = f" {DISTANCE}" * of_distances
+    return minus(f"{number(gap['mean'], signed=True)}{of}{interval} {p}")
 
 
 def minus(text: str) -> str:
