@@ -19,11 +19,11 @@ COLUMNS = (
 def markdown(comparison: Mapping[str, Any], heading_level: int = 1) -> str:
     """The table and the sentences for a lab notebook."""
     top = "#" * heading_level
-    parts = [f"{top} {comparison['question'] or comparison['grid']}", ""]
-    parts += [line for stamp in comparison["stamps"] for line in (f"**{stamp}**", "")]
-    parts += [*markdown_table(comparison), "", caption(comparison), ""]
-    parts += [f"- {sentence}" for sentence in sentences(comparison)]
-    parts += [f"- missing: {name}: {why}" for name, why in comparison["missing"].items()]
+    parts = [f"{top} {in_markdown(comparison['question'] or comparison['grid'])}", ""]
+    parts += [line for stamp in comparison["stamps"] for line in (f"**{in_markdown(stamp)}**", "")]
+    parts += [*markdown_table(comparison), "", in_markdown(caption(comparison)), ""]
+    parts += [f"- {in_markdown(sentence)}" for sentence in sentences(comparison)]
+    parts += [f"- {in_markdown(f'missing: {name}: {why}')}" for name, why in comparison["missing"].items()]
     return "\n".join([*parts, ""])
 
 
@@ -32,22 +32,33 @@ def markdown_table(comparison: Mapping[str, Any]) -> list[str]:
     known = metrics(comparison)
     headings = ["arm", *(f"{heading(name, told)} {told['unit']}".strip() for name, told in known.items()), *FACTS]
     rows = [
-        [line.label, *(_in_markdown(line.cells.get(name, Cell())) for name in known), *line.facts]
+        [line.label, *(_of_cell(line.cells.get(name, Cell())) for name in known), *line.facts]
         for line in lines(comparison)
     ]
     aligned = "|---" + "|---:" * (len(headings) - 1) + "|"
-    first, *rest = ("| " + " | ".join(_no_pipes(cell) for cell in row) + " |" for row in [headings, *rows])
+    first, *rest = ("| " + " | ".join(_in_row(cell) for cell in row) + " |" for row in [headings, *rows])
     return [first, aligned, *rest]
 
 
-def _in_markdown(cell: Cell) -> str:
+def _of_cell(cell: Cell) -> str:
     score = f"{cell.score} {cell.mark}".strip()
     gap = " ".join(part for part in (cell.gap, cell.interval) if part)
-    return "<br>".join(part for part in (score, gap, cell.p, cell.coverage) if part)
+    return "\n".join(part for part in (score, gap, cell.p, cell.coverage) if part)
 
 
-def _no_pipes(text: str) -> str:
-    return " ".join(text.replace("|", r"\|").split())
+def _in_row(text: str) -> str:
+    return "<br>".join(in_markdown(line).replace("|", r"\|") for line in text.splitlines())
+
+
+MARKUP = re.compile(r"[\\`*~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|^(?:[#>]|[=+-](?=[ =-]|$))")
+"""What Markdown reads as more than a sign: an underscore at the edge of a word, a bracket that makes a link, the start of a
+line."""
+
+
+def in_markdown(text: str) -> str:
+    """The text as Markdown shows it, on one line."""
+    plain = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split()))
+    return MARKUP.sub(r"\\\g<0>", plain).replace("<", "&lt;")
 
 
 def comma_separated(comparison: Mapping[str, Any]) -> str:

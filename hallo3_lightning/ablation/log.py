@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hallo3_lightning.ablation.comparison_files import markdown_table
+from hallo3_lightning.ablation.comparison_files import in_markdown, markdown_table
 from hallo3_lightning.ablation.comparison_page import caption, sentences
 from hallo3_lightning.ablation.page import home
 from hallo3_lightning.ablation.runs import write_atomically
@@ -25,7 +25,7 @@ def add_entry(log: Path, comparison: Mapping[str, Any], command: str) -> bool:
     body = _body(comparison, command)
     if body in text:
         return False
-    title = f"## {time.strftime('%Y-%m-%d')} {' '.join((comparison['question'] or comparison['grid']).split())}"
+    title = f"## {time.strftime('%Y-%m-%d')} {in_markdown(comparison['question'] or comparison['grid'])}"
     before, entries, after = text.partition("\n## ")
     write_atomically(log, f"{before.rstrip()}\n\n{title}\n\n{body}\n{entries and f'{entries[1:]}{after}'}")
     return True
@@ -35,15 +35,15 @@ def _body(comparison: Mapping[str, Any], command: str) -> str:
     protocol = comparison["protocol"]
     folders = [f"`{run['folder']}`" for run in comparison["runs"].values()]
     parts = [
-        *(f"**{stamp}**\n" for stamp in comparison["stamps"]),
+        *(f"**{in_markdown(stamp)}**\n" for stamp in comparison["stamps"]),
         f"`{command}`, protocol {protocol.get('id')} {protocol['hash']}; runs {', '.join(folders)}.",
         "",
-        *(f"- {sentence}" for sentence in sentences(comparison)),
-        *(f"- missing: {name}" for name in comparison["missing"]),
+        *(f"- {in_markdown(sentence)}" for sentence in sentences(comparison)),
+        *(f"- {in_markdown(f'missing: {name}')}" for name in comparison["missing"]),
         "",
         *markdown_table(comparison),
         "",
-        caption(comparison),
+        in_markdown(caption(comparison)),
         "",
     ]
     return "\n".join(parts)

@@ -16,6 +16,7 @@ from hallo3_lightning.ablation.comparison_files import (
     as_json,
     comma_separated,
     in_latex,
+    in_markdown,
     latex,
     markdown,
 )
@@ -80,6 +81,29 @@ def test_latex_has_a_row_a_line_and_no_sign_that_it_would_read(page):
 )
 def test_signs_in_latex(text, printed):
     assert in_latex(text) == printed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<script>alert(1)</script> & &lt;", "&lt;script>alert(1)&lt;/script> & &amp;lt;"),
+        ("**bold** _so_ cross_attention *", r"\*\*bold\*\* \_so\_ cross_attention \*"),
+        ("[here](javascript:x) [-0.1, +0.2]", r"[here\](javascript:x) [-0.1, +0.2]"),
+        ("# no heading\nnor line", r"\# no heading nor line"),
+        ("- no list", r"\- no list"),
+        ("-0.5 ±0.1", "-0.5 ±0.1"),
+    ],
+)
+def test_signs_in_markdown(text, shown):
+    assert in_markdown(text) == shown
+
+
+def test_nothing_of_a_grid_is_markup(page):
+    hostile = {**page, "question": "<b>**which**</b>", "missing": {"a": "<script>"}}
+    hostile["arms"] = [{**arm, "name": "<i>"} for arm in page["arms"]]
+    text = markdown(hostile)
+    assert re.findall(r"<(?!br>)", text) == []
+    assert "**which**" not in text
 
 
 def test_markdown_has_one_table_whose_rows_are_whole(page):
