@@ -25,7 +25,8 @@ def read_json(file: Path, kind: Any) -> Any:
 def is_a(value: Any, kind: Any) -> bool:
     """Whether a value that JSON gave is of a kind, written as a type: dict[str, float], str | None, a TypedDict.
 
-    Numbers are finite, true is no number, 2 is a float too, and no text holds NUL, which ends a path. A TypedDict may hold keys that it does not name.
+    Numbers are finite, true is no number, 2 is a float too, and no text holds NUL, which ends a path. A TypedDict may hold
+    keys that it does not name.
     """
     parts = get_args(kind)
     if kind is Any:

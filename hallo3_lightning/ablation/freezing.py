@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hallo3_lightning.ablation import meaning
-from hallo3_lightning.ablation.grid import Grid, safe
+from hallo3_lightning.ablation.grid import LONGEST_NAME, Grid, safe
 from hallo3_lightning.ablation.runs import write_atomically
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.strict_json import read_json
@@ -107,8 +107,8 @@ def forked(grid: Grid, name: str, keep: bool = True) -> Grid:
 
     Raises UsageError where a page of that name says something else.
     """
-    if name != safe(name):
-        raise UsageError(f"--fork is '{name}'; expected a plain name, such as {safe(name)}")
+    if name != safe(name) or len(name) > LONGEST_NAME:
+        raise UsageError(f"--fork is '{name}'; expected a plain name, such as {safe(name)[:40]}")
     copy, text = grid.path.with_name(f"{name}.yaml"), grid.path.read_text(encoding="utf-8")
     if copy.is_file() and copy.read_text(encoding="utf-8") != text:
         raise UsageError(f"{copy} is there and says something else than {grid.path}; give --fork another name")

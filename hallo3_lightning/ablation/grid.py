@@ -15,6 +15,12 @@ from hallo3_lightning.ablation.page import SEED, home, name_of
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.find import names
 
+LONGEST_NAME = 200
+"""Of an arm: with seed and fingerprint it names a folder, for which file systems take 255 bytes."""
+
+MOST_RUNS = 2000
+"""Of a grid: each is resolved, and has a process and a folder of its own."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -113,7 +119,8 @@ def read(path: Path) -> Grid:
             f"{path} has no 'base'; name the config that all arms share, for example base: [tiny/audio.yaml]"
         )
     axes = pages.settings(path, "'axes'", pages.mapping(path, page, "axes"))
-    plain = _arms(path, axes, pages.mapping(path, page, "arms"))
+    seeds = pages.seeds(path, page)
+    plain = _arms(path, axes, pages.mapping(path, page, "arms"), len(seeds))
     arms = _changed(path, axes, plain, pages.mapping(path, page, "arm_overrides"))
     return Grid(
         path=path,
@@ -121,7 +128,7 @@ def read(path: Path) -> Grid:
         why=pages.text(path, page, "why"),
         base=page["base"],
         arms=arms,
-        seeds=pages.seeds(path, page),
+        seeds=seeds,
         baseline=_baseline(path, page.get("baseline"), plain),
         overrides=pages.settings(path, "'overrides'", pages.mapping(path, page, "overrides")),
         ancestors=pages.words(path, page, "ancestors") if "ancestors" in page else None,
@@ -191,8 +198,25 @@ def _claim(path: Path, whose: str, given: Any) -> Claim:
     return Claim(float(given["value"]), given["source"])
 
 
-def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> tuple[Arm, ...]:
+def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any], num_seeds: int) -> tuple[Arm, ...]:
     """The product of the axes, then the arms picked by hand."""
+    _check_arms(path, axes, extra)
+    num_arms = (math.prod(map(len, axes.values())) if axes else 0) + len(extra)
+    if num_arms * num_seeds > MOST_RUNS:
+        raise UsageError(
+            f"{path} has {num_arms * num_seeds} runs ({num_arms} arms x {num_seeds} seeds); expected {MOST_RUNS} at "
+            "most: ask it as several grids"
+        )
+    product = itertools.product(*axes.values()) if axes else []
+    arms = [_arm(axes, dict(zip(axes, values, strict=True))) for values in product]
+    arms += [Arm(str(name), settings) for name, settings in extra.items()]
+    _refuse_long_names(path, arms)
+    _refuse_twins(path, "name", [arm.name for arm in arms])
+    _refuse_twins(path, "settings", [json.dumps(arm.settings, sort_keys=True) for arm in arms])
+    return tuple(arms)
+
+
+def _check_arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
     if not axes and not extra:
         raise UsageError(f"{path} has neither 'axes' nor 'arms': there is nothing to compare")
     for key, values in axes.items():
@@ -202,12 +226,15 @@ def _arms(path: Path, axes: Mapping[str, Any], extra: Mapping[str, Any]) -> tupl
         if not isinstance(settings, dict) or not settings or name != safe(str(name)):
             raise UsageError(f"{path}: arm '{name}' is {settings!r}; expected a plain name and a mapping key -> value")
         pages.settings(path, f"arm '{name}'", settings)
-    product = itertools.product(*axes.values()) if axes else []
-    arms = [_arm(axes, dict(zip(axes, values, strict=True))) for values in product]
-    arms += [Arm(str(name), settings) for name, settings in extra.items()]
-    _refuse_twins(path, "name", [arm.name for arm in arms])
-    _refuse_twins(path, "settings", [json.dumps(arm.settings, sort_keys=True) for arm in arms])
-    return tuple(arms)
+
+
+def _refuse_long_names(path: Path, arms: Iterable[Arm]) -> None:
+    longest = max((arm.name for arm in arms), key=len)
+    if len(longest) > LONGEST_NAME:
+        raise UsageError(
+            f"{path}: the name of arm '{longest[:40]}...' has {len(longest)} letters, and it names folders; expected "
+            f"{LONGEST_NAME} at most: give it a shorter one under 'arms'"
+        )
 
 
 def _changed(path: Path, axes: Mapping[str, Any], arms: Sequence[Arm], overrides: Mapping[str, Any]) -> tuple[Arm, ...]:

@@ -47,6 +47,11 @@ class Job:
         return self.stage in RUNNING
 
     @property
+    def tests(self) -> bool:
+        """Whether it ends with a test; a run that others start from often does not."""
+        return bool(self.config.get("run", {}).get("evaluate", False))
+
+    @property
     def ready(self) -> bool:
         return self.stage == "waiting" and (self.needs is None or self.needs.stage == "finished")
 
@@ -60,8 +65,7 @@ class Job:
 
     def has_finished(self) -> bool:
         """Trained to the end, and tested where that is asked for: without its scores a run has to test again."""
-        evaluate = self.config.get("run", {}).get("evaluate", False)
-        return self.status.state == "finished" and ((self.folder.path / "metrics.json").is_file() or not evaluate)
+        return self.status.state == "finished" and ((self.folder.path / "metrics.json").is_file() or not self.tests)
 
     def begins(self) -> None:
         """It is ours from now on."""

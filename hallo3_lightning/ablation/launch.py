@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,14 @@ from rich.table import Table
 from hallo3_lightning.ablation.attempts import RETRIES
 from hallo3_lightning.ablation.estimate import time_left
 from hallo3_lightning.ablation.freezing import forked, freeze, refuse_changed
-from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.inputs import absent, refuse_absent
 from hallo3_lightning.ablation.jobs import Job
 from hallo3_lightning.ablation.places import ROOT, check_folder, write_places
 from hallo3_lightning.ablation.planning import arm_configs, plan
 from hallo3_lightning.ablation.queue_local import LocalQueue
 from hallo3_lightning.ablation.queues import Queue
-from hallo3_lightning.ablation.status import Row, counted, duration, page_console, table
+from hallo3_lightning.ablation.status import Row, counted, duration, page_console, shown, table
 from hallo3_lightning.errors import UsageError
 
 LINE_S = 30.0
@@ -70,31 +70,48 @@ def ablate(
         from hallo3_lightning.ablation.queue_slurm import SlurmQueue
 
         opened = partial(SlurmQueue, page.folder(root), settings=slurm or {}, parallel=parallel, retries=retries)
-    queue: Queue = opened(jobs)
     if dry_run:
-        from hallo3_lightning.ablation.rehearsal import rehearse  # reads data, for which a launcher has no use
+        return _rehearse(page, root, jobs, opened, probe, console)
+    queue = opened(jobs)
+    _refuse_in_vain(page, root, jobs)
+    if fork is not None:
+        forked(read(grid), fork)
+    freeze(page, root, configs)
+    _write_places(page, root, jobs, {run.name for run in selected})
+    return Launcher(jobs, queue, page.question, console, fail_fast).run()
 
-        for job in jobs:
-            job.look()
-        console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
-        for place, key in absent(jobs).items():
-            console.print(f"[yellow]not here:[/] {escape(place)} ({key})", soft_wrap=True, highlight=False)
-        return rehearse(jobs, queue.parallel, root, probe, opened, console)
+
+def _rehearse(
+    page: Grid, root: Path, jobs: list[Job], opened: Callable[[list[Job]], Queue], probe: bool, console: Console
+) -> int:
+    """Show what would run, and what it would cost."""
+    from hallo3_lightning.ablation.rehearsal import rehearse  # reads data, for which a launcher has no use
+
+    queue = opened(jobs)
+    for job in jobs:
+        job.look()
+    console.print(table([_row(job, waiting="would run") for job in jobs], page.question, width=console.width))
+    for place, key in absent(jobs).items():
+        console.print(f"[yellow]not here:[/] {escape(place)} ({key})", soft_wrap=True, highlight=False)
+    return rehearse(jobs, queue.parallel, root, probe, opened, console)
+
+
+def _refuse_in_vain(page: Grid, root: Path, jobs: Sequence[Job]) -> None:
+    """Raise UsageError where runs would not find what they read, or room for what they write."""
     from hallo3_lightning.ablation.disk import refuse_full_disk  # builds networks, for which a launcher has no use
 
     refuse_absent(jobs, str(page.path))
     refuse_full_disk(jobs, root)
-    if fork is not None:
-        forked(read(grid), fork)
-    freeze(page, root, configs)
-    own = {run.name for run in selected}
+
+
+def _write_places(page: Grid, root: Path, jobs: Sequence[Job], own: Collection[str]) -> None:
+    """own: names of the runs of the grid; the others are what those start from and what is made of them."""
     write_places(
         page,
         root,
         {job.name: job.folder.path for job in jobs if job.name in own},
         [job.folder.path for job in jobs if job.name not in own],
     )
-    return Launcher(jobs, queue, page.question, console, fail_fast).run()
 
 
 def _check(parallel: int | None, retries: int, launcher: str, slurm: Mapping[str, Any]) -> None:
@@ -137,7 +154,7 @@ class Launcher:
         self.console.print(f"{counted(job.status for job in self.jobs)}, after {duration(time.monotonic() - begin)}")
         failed = [job for job in self.jobs if job.stage == "failed"]
         for job in failed:
-            self.console.print(f"[red]failed:[/] {job.name}: {escape(job.error)}", soft_wrap=True)
+            self.console.print(f"[red]failed:[/] {job.name}: {shown(job.error)}", soft_wrap=True)
         return 128 + self.told_to_stop if self.told_to_stop is not None else int(bool(failed))
 
     def _advance(self) -> None:
@@ -151,7 +168,7 @@ class Launcher:
         for job in self.jobs:
             if job.stage == "failed" and job.name not in before:
                 see = f"; see {job.folder.log}" if job.folder.log.is_file() else ""
-                self.console.print(f"[red]{job.name} failed:[/] {escape(job.error)}{see}", soft_wrap=True)
+                self.console.print(f"[red]{job.name} failed:[/] {shown(job.error)}{see}", soft_wrap=True)
 
     def _is_over(self) -> bool:
         """Whether one has failed, and none is to go on without it."""
@@ -232,13 +249,13 @@ def _state(job: Job) -> str:
 
 
 def _tests(job: Job) -> bool:
-    """Whether its process goes on after the last step: then it is scoring what it has learned.
+    """Whether it is to be tested and its process goes on after the last step: then it is scoring what it has learned.
 
     A run that comes back to its test says nothing before the end; that it has left its imports behind shows in its lock.
     """
     now = job.status
     trained = 0 < now.max_steps <= now.step and now.state != "finished"
-    return trained and job.running and (_has_spoken(job) or job.folder.is_locked())
+    return job.tests and trained and job.running and (_has_spoken(job) or job.folder.is_locked())
 
 
 def _has_spoken(job: Job) -> bool:

@@ -1,11 +1,10 @@
 """A grid file as it is written: one page over another, and every value of a known kind."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from hallo3_lightning.errors import UsageError, unknown
 from hallo3_lightning.strict_yaml import PLAIN, is_plain, read_strictly
@@ -30,6 +29,9 @@ KEYS = (
 )
 MERGED = ("axes", "arms", "overrides", "arm_overrides", "claimed")
 """Of a page over another: these are joined key by key, of the others the upper page's stands."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that are no words, and that a terminal obeys."""
 
 FOLDER = "grids"
 SEED = "seed_everything"
@@ -59,8 +61,8 @@ def name_of(path: Path) -> str:
 def is_grid(path: Path) -> bool:
     """Whether a file says which arms there are, and so is no config of one run."""
     try:
-        page = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        page = read_strictly(path)
+    except (OSError, UsageError):
         return False
     return isinstance(page, dict) and bool({"axes", "arms", "extends"} & page.keys())
 
@@ -144,7 +146,19 @@ def _parsed(path: Path) -> dict[str, Any]:
     for key in page:
         if key not in KEYS:
             raise unknown("key", str(key), KEYS, str(path))
+        odd = next((words for words in _texts(page[key]) if CONTROL.search(words)), None)
+        if odd is not None:
+            raise UsageError(f"{path}: '{key}' holds {odd[:40]!r}, with a control character; write plain text")
     return page
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            yield from _texts(part)
 
 
 def _base(path: Path, given: Any) -> tuple[Path, ...]:

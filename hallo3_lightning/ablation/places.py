@@ -102,6 +102,15 @@ def check_folder(option: str, folder: Path) -> None:
         raise UsageError(f"{option} is {folder}, but {there} is a file; name a folder")
 
 
+def check_root(root: Path) -> None:
+    """Raise a UsageError where --root, of which something is to be read, is no folder; the default may be made yet."""
+    check_folder("--root", root)
+    if root != ROOT and not root.is_dir():
+        raise UsageError(
+            f"--root is {root}, which is not there; name the folder of runs that `hallo3 ablate` was given"
+        )
+
+
 def _folder(root: Path, run: Run, entry: Entry | None) -> RunFolder | None:
     if entry is None or entry["overrides"] != dict(run.overrides):
         return None

@@ -15,6 +15,9 @@ from hallo3_lightning.errors import UsageError, unknown
 BOTH_PHASES = ("model.backbone", "model.inputs", "model.encoders", "model.identity", "model.motion_frames")
 """Settings of which a phase must have the values of the one before: with others it is another network, or another task."""
 
+CONDITIONS = ("identity", "audio")
+"""Settings of the model that name strategies."""
+
 SCORING = ("model.sampling", "model.init_from", "model.seed", "model.average_decay", "model.trainable")
 """Settings of the model that a run which only scores may have to itself."""
 
@@ -51,6 +54,8 @@ class _Planned:
 
 
 def _config(grid: Grid, arm: Arm, root: Path) -> dict[str, Any]:
+    from hallo3_lightning.conditioning.conditioner import NONE, strategies  # takes seconds, as resolving does
+
     placing = {
         "run.root": str(grid.folder(root)),
         "run.name": arm.name,
@@ -59,6 +64,8 @@ def _config(grid: Grid, arm: Arm, root: Path) -> dict[str, Any]:
     }
     try:
         config = meaning.resolve(grid.base, {**grid.overrides, **arm.settings, **placing, SEED: grid.seeds[0]})
+        for kind in CONDITIONS:
+            strategies(kind, config["model"].get(kind, NONE))
     except UsageError as error:
         raise UsageError(f"{grid.path}, arm '{arm.name}': {error}") from None
     layers = meaning.ancestor(config)

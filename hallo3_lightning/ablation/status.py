@@ -1,6 +1,7 @@
 """How runs are shown: a table of where each stands, and the words for counts and durations."""
 
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -33,6 +34,8 @@ AROUND = 3
 """What a column takes beside its text: padding and the line to the next; one more for the table."""
 WIDTH = 150
 """Columns of a table where it goes into a file or a pipe."""
+SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys: colours and titles whole, and every other control character but tab and new line."""
 UNSURE = ("running", "stopped")
 """States of which one wants to know when the run was last heard of."""
 NEVER = Status("pending")
@@ -59,7 +62,9 @@ def table(rows: Iterable[Row], title: str, caption: str = "", width: int = WIDTH
 
     Where the width is too small, names and notes go over several lines, and after them the SPARE columns go.
     """
-    page = Table(title=title or None, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    page = Table(
+        title=shown(title) or None, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left"
+    )
     lines = [dict(zip(HEADINGS, _cells(row), strict=True)) for row in rows]
     known = [heading for heading in HEADINGS if heading in ALWAYS or any(line[heading] for line in lines)]
     for heading in _fitting(known, lines, width):
@@ -73,6 +78,12 @@ def table(rows: Iterable[Row], title: str, caption: str = "", width: int = WIDTH
     for line in lines:
         page.add_row(*(line[str(column.header)] for column in page.columns))
     return page
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere, such as the last line of a log, for a table or a line: nothing in it is markup, and no terminal
+    obeys it."""
+    return escape(SEQUENCE.sub("", text))
 
 
 def _fitting(headings: Sequence[str], lines: Sequence[Mapping[str, str]], width: int) -> list[str]:
@@ -124,6 +135,6 @@ def _cells(row: Row) -> list[str]:
         duration(now.seconds) if started else "",
         _left(now),
         f"{duration(max(time.time() - now.updated, 0))} ago" if now.updated and now.state in UNSURE else "",
-        escape(row.where),
-        escape((now.error if now.state == "failed" else "") or row.note),
+        shown(row.where),
+        shown((now.error if now.state == "failed" else "") or row.note),
     ]

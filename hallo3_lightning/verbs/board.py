@@ -15,5 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(grid: Path, root: Path, port: int | None, host: str, no_serve: bool) -> int:
     from hallo3_lightning.ablation.board_server import board
+    from hallo3_lightning.ablation.places import check_root
 
+    check_root(root)
     return board(grid, root=root, port=port, host=host, serve=not no_serve)

@@ -21,5 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(**given: Any) -> int:
     from hallo3_lightning.ablation.compare import compare
+    from hallo3_lightning.ablation.places import check_root
 
+    check_root(given["root"])
     return compare(**given)

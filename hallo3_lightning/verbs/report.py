@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(grid: Path, root: Path, out: Path | None, clips: int) -> int:
+    from hallo3_lightning.ablation.places import check_root
     from hallo3_lightning.ablation.report.write import report
 
+    check_root(root)
     return report(grid, root=root, out=out, clips=clips)

@@ -12,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(grid: Path, root: Path, watch: bool) -> int:
+    from hallo3_lightning.ablation.places import check_root
     from hallo3_lightning.ablation.standing import status
 
+    check_root(root)
     return status(grid, root=root, watch=watch)

@@ -27,6 +27,7 @@ def job(root: Path, name: str, steps: int = 3, needs: Job | None = None, **model
         "model": {"step_s": 0.02, **model},
         "data": {"batch_size": 1},
         "trainer": {"max_steps": steps},
+        "run": {"evaluate": "test_s" in model},
     }
     return Job(name, Miniature(root / name), config, needs)
 

@@ -23,7 +23,7 @@ with folder.locked():
     for step in range(done + 1, steps + 1):
         time.sleep(how["step_s"])
         if step == how.get("fails_at"):
-            folder.record(Status("failed", step, steps, error="RuntimeError: loss is [nan] here"))
+            folder.record(Status("failed", step, steps, error=how.get("error", "RuntimeError: loss is [nan] here")))
             sys.exit(1)
         if step == how.get("crashes_at"):
             sys.exit("KeyError: 'no such [key]'")

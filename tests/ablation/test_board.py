@@ -154,6 +154,7 @@ def test_mistakes(grid, tmp_path, capsys):
     file, root = grid
     assert cli.main(["board", str(file), "--root", str(root), "--port", "70000"]) == 2
     assert "--port is 70000; expected 0 (any free one) to 65535" in capsys.readouterr().err
+    (tmp_path / "none").mkdir(exist_ok=True)
     assert cli.main(["board", str(file), "--root", str(tmp_path / "none"), "--no-serve"]) == 2
     assert "no run of" in capsys.readouterr().err
     assert cli.main(["board", str(file), "--root", str(root), "--no-serve"]) == 0

@@ -103,6 +103,16 @@ def test_baseline_by_value(tmp_path):
         ({"axes": AXES, "base": []}, "has no 'base'"),
         ({"axes": AXES, "base": ["tiny/adio.yaml"]}, "no base config 'tiny/adio.yaml'.*did you mean 'tiny/audio.yaml'"),
         ({}, "neither 'axes' nor 'arms'"),
+        ({"arms": {"a" * 201: {"m": 1}}}, "the name of arm 'a{40}...' has 201 letters.*expected 200 at most"),
+        (
+            {"axes": {f"m.{'k' * 50}{i}": [1] for i in range(4)}},
+            "name of arm .* has 2.. letters.*shorter one under 'arms'",
+        ),
+        ({"axes": {"m": [*range(1001)]}, "seeds": [0, 1]}, r"2002 runs \(1001 arms x 2 seeds\); expected 2000 at most"),
+        (
+            {"axes": {f"m{i}": [*range(1000)] for i in range(9)}},
+            "0 runs .*; expected 2000 at most: ask it as several grids",
+        ),
         ({"axes": {"model.audio": []}}, "axis 'model.audio' is \\[\\]"),
         ({"axes": {"model.audio": "adaln"}}, "axis 'model.audio' is 'adaln'; expected a list"),
         ({"axes": {"model.audio": ["a", "a"]}}, "two arms have the same name: a"),
@@ -146,6 +156,9 @@ def test_missing_file_names_the_nearest(tmp_path):
         (b"axes:\n  m: [a]\n  m: [b]\n", "key 'm' is given twice.*line 3"),
         (b"axes: {m: [2024-13-45]}\n", "is not YAML: month"),
         ("question: où?\n".encode("latin-1"), "not text in UTF-8 \\(byte 11\\)"),
+        (b"axes: " + b"[" * 3000, "nested too deeply"),
+        (rb'question: "\e[31m red"', r"'question' holds '\\x1b\[31m red', with a control character; write plain text"),
+        (rb'axes: {m: [{a: "b\0"}]}', "'axes' holds .*with a control character"),
     ],
 )
 def test_text_that_is_no_grid_is_refused(tmp_path, text, sentence):

@@ -241,3 +241,14 @@ def test_a_run_after_its_last_step_is_testing_also_when_it_comes_back_to_that(tm
     assert code == 0
     assert states(text) == ["starting", "testing", "finished"]
     assert "starting, step" not in text  # what an earlier start had reached
+
+
+def test_a_run_that_is_not_tested_never_says_so(tmp_path):
+    untested = job(tmp_path, "a", steps=6, test_s=0.5)
+    untested.config = {**untested.config, "run": {"evaluate": False}}
+    assert states(launched([untested])[1]) == ["starting", "running", "finished"]
+
+
+def test_the_titles_and_errors_of_a_launch_are_no_markup_and_no_commands(tmp_path):
+    _, text = launched([job(tmp_path, "a", fails_at=1, error="\x1b[31mRuntimeError: [/x]")])
+    assert "a failed: RuntimeError: [/x]; see" in text

@@ -134,3 +134,5 @@ def test_names_hold_the_folders_below_grids():
 def test_a_page_that_only_extends_is_a_grid(tmp_path):
     assert is_grid(written(tmp_path, extends="a.yaml"))
     assert not is_grid(tmp_path / "tiny" / "audio.yaml")
+    (tmp_path / "deep.yaml").write_text("axes: " + "[" * 3000)
+    assert not is_grid(tmp_path / "deep.yaml")

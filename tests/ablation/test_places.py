@@ -7,6 +7,7 @@ from finished import grid_file
 
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import ancestors, check_folder, command, places, write_places
+from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 
 
@@ -116,3 +117,19 @@ def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UsageError, match=r"--out is .*file is a file; name a folder"):
             check_folder("--out", folder)
+
+
+@pytest.mark.parametrize("verb", ["status", "compare", "board", "report"])
+def test_a_root_that_is_no_folder_is_refused_by_who_reads_it(tmp_path, verb, capsys):
+    file = grid_file(tmp_path)
+    for root, said in ((tmp_path / "none", "which is not there; name the folder"), (file, "is a file; name a folder")):
+        assert main([verb, str(file), "--root", str(root)]) == 2
+        assert f"--root is {root}, " in (error := capsys.readouterr().err)
+        assert said in error
+
+
+def test_the_default_root_may_be_made_yet(tmp_path, monkeypatch, capsys):
+    file = grid_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", str(file)]) == 0
+    assert "not launched" in capsys.readouterr().out

@@ -161,6 +161,11 @@ def test_a_cache_says_where_it_stands(project, tmp_path):
             },
             "arms 'a' and 'b' are the same run: data.num_workers has no effect",
         ),
+        (
+            {"axes": {"model.audio": [{"class_path": "os.system", "init_args": {"command": "true"}}, "adaln"]}},
+            "arm 'audio=system': no .* '{class_path: os.system, .*there are: .*adaln",
+        ),
+        ({"axes": {"model.audio": ["adaln", "adalm"]}}, "arm 'adalm': no .* 'adalm'.*did you mean 'adaln'"),
     ],
 )
 def test_a_grid_that_would_compare_nothing_is_refused_with_one_sentence(project, tmp_path, page, sentence):

@@ -215,3 +215,21 @@ def test_a_name_that_has_room_stands_in_one_line(tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "a,motion_frames=4-seed0 " in text
     assert "seen" not in text
+
+
+@pytest.mark.parametrize("words", ["[model.audio] or [/x]?", "Is [red]this[/red] red?"])
+def test_a_question_is_shown_as_it_is_asked(tmp_path, capsys, words):
+    file, root = finished_grid(tmp_path, question=words)
+    assert status(file, root=root) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_no_terminal_obeys_what_a_run_said_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    file, root = finished_grid(tmp_path)
+    run = RunFolder(root / "ways" / "b-seed0-00000000")
+    run.record(Status("failed", error="\x1b[31mKeyError: \x1b]0;title\x07'a'\x1b[0m\x9b"))
+    assert status(file, root=root) == 0
+    text = capsys.readouterr().out
+    assert "KeyError: 'a' " in text
+    assert not {"\x1b", "\x07", "\x9b"} & {*text}
