@@ -1,7 +1,9 @@
 """`hallo3 animate` as its users meet it: films, kills, pipes, and one sentence for each mistake."""
 
+import doctest
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +14,20 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
+from einops import rearrange
 from PIL import Image
 from safetensors import safe_open
 
 from datamodules.index import open_index
-from hallo3_lightning.animation.film import GENERATED
+from hallo3_lightning.animation.animate import animate
+from hallo3_lightning.animation.animator import Continuation
+from hallo3_lightning.animation.facts import told_by
+from hallo3_lightning.animation.film import GENERATED, Place
+from hallo3_lightning.animation.unfinished import Kept, Unfinished
 from hallo3_lightning.cli import main
-from tests.behaviour.studio import ROOT, Studio
+from hallo3_lightning.errors import UsageError
+from tests.behaviour.studio import ROOT, Studio, process
 
 SECONDS = 2.3
 FRAMES = 58
@@ -112,6 +121,37 @@ def test_forms_hold_the_same_frames_and_a_repeated_request_finds_them(stage, who
         assert "finished already, by the same request" in " ".join(capsys.readouterr().err.split())
 
 
+def test_from_python_the_frames_come_as_they_are_made(stage, whole, tmp_path, monkeypatch):
+    """The example of the docstring, typed in a folder that has what it names."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/audio").symlink_to(stage.weights)
+    for name in ("portrait.png", "speech.wav"):
+        (tmp_path / name).symlink_to(stage.folder / name)
+    monkeypatch.chdir(tmp_path)
+    stage.frames(tmp_path / "spoken.npz", "--prompt", "A person talks.")
+    film: list[torch.Tensor] = []
+    (example,) = doctest.DocTestFinder().find(animate, globs={"animate": animate, "film": film})
+    assert doctest.DocTestRunner().run(example).failed == 0
+    assert len(film) > 4
+    with np.load("spoken.npz") as file:
+        assert np.array_equal(file["frames"], rearrange(torch.cat(film), "f c h w -> f h w c").numpy())
+
+
+def test_from_python_a_setting_that_there_is_not_is_said_at_once(stage):
+    with pytest.raises(UsageError, match="no setting 'guidance_adio' in animate.*; did you mean 'guidance_audio'"):
+        animate("portrait.png", "speech.wav", stage.weights, guidance_adio=3.0)
+    with pytest.raises(UsageError, match="no setting 'out'"):
+        animate("portrait.png", "speech.wav", stage.weights, out="talk.mp4")
+
+
+def test_a_recording_that_was_cut_off_is_animated_with_a_word(stage, tmp_path, capsys):
+    whole = (stage.folder / "speech.wav").read_bytes()
+    (tmp_path / "torn.wav").write_bytes(whole[: len(whole) // 2])
+    assert len(stage.frames(tmp_path / "torn.npz", audio=tmp_path / "torn.wav")) == FRAMES // 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "torn.wav says that it lasts 2.3 s, and 1.1 s of it are there: it was cut off" in said
+
+
 def test_another_request_does_not_overwrite_a_film(stage, whole, tmp_path, capsys):
     before = whole.read_bytes()
     assert "seed (0 there, 1 here)" in complaint(capsys, stage.command(whole, seed=1))
@@ -194,6 +234,37 @@ def test_a_film_that_was_killed_plays_and_goes_on_to_the_same_bytes(stage, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "whole.mp4"]
 
 
+def test_a_kill_after_the_last_form_leaves_the_finished_film(stage, tmp_path, capsys):
+    out = tmp_path / "talk.mp4"
+    assert main(stage.command(out)) == 0
+    finished, facts = out.read_bytes(), told_by(out)
+    unfinished = Unfinished(out)
+
+    def killed() -> None:
+        """As a making was when it had told where its last whole window ends."""
+        unfinished.hold()
+        unfinished.keep(facts, Kept(Place(47, 9_000, 6, 30), Continuation(3, torch.zeros(1, 2, 3, 32, 32).byte())))
+        unfinished.let_go()
+
+    killed()
+    assert main(stage.command(out)) == 0
+    assert "finished already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+    assert out.read_bytes() == finished
+    killed()
+    out.write_text("a diary")
+    assert "it was replaced, changed or deleted" in complaint(capsys, stage.command(out))
+    assert out.read_text() == "a diary"
+
+
+def test_a_reader_that_goes_away_is_one_sentence(stage, capsys, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", closed)
+        assert "closed by whoever read it" in complaint(capsys, stage.command("-", "--stream"))
+
+
 def silent_video(path: Path) -> Path:
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -202,6 +273,19 @@ def silent_video(path: Path) -> Path:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def test_the_least_memory_that_is_asked_for_is_not_exceeded(stage, tmp_path):
+    """In processes of their own: the peak is the process's."""
+    refused = process(*stage.command(tmp_path / "film.mp4", "--max-memory", "9MB"))
+    least = re.search(r"takes about (\d+) MB;", refused.stderr)
+    assert refused.returncode == 2
+    assert least is not None
+    made = process(*stage.command(tmp_path / "film.mp4", "--max-memory", f"{least[1]}MB"))
+    assert made.returncode == 0, made.stderr
+    peak = re.search(r"peak memory ([\d,]+) MiB", made.stdout)
+    assert peak is not None
+    assert int(peak[1].replace(",", "")) * 2**20 <= int(least[1]) * 10**6
 
 
 def test_every_wrong_input_is_one_sentence(stage, identity, tmp_path, capsys):
