@@ -181,16 +181,6 @@ def test_a_name_is_a_name_and_no_address(tmp_path, monkeypatch, name):
     assert told_by(Path(name)) == {"seed": 7}
 
 
-def test_a_playlist_where_a_film_goes_opens_no_other_file(tmp_path):
-    film = Mp4Film(tmp_path / "out.mp4", SIZE, None, tags(provenance({"seed": 7})))
-    film.write(flashes(0, 3))
-    film.close()
-    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'out.mp4'}\n")
-    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'out.mp4'}\n")
-    assert told_by(tmp_path / "list.mp4") is None
-    assert told_by(tmp_path / "list.m3u8") is None
-
-
 def box(name: bytes, size: int, content: bytes = b"") -> bytes:
     return struct.pack(">I4s", size, name) + content
 
