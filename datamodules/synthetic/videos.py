@@ -67,6 +67,7 @@ def _conditions(take: Sample) -> dict[str, object]:
     towards_camera = np.clip(take.truth["light_direction"][:, 2], -1, 1)
     return {
         "clip": take.key,
+        "identity": take.facts["identity"],
         "yaw": round(float(np.rad2deg(np.abs(take.truth["yaw"])).mean()), 3),
         "light": round(float(np.rad2deg(np.arccos(towards_camera)).mean()), 3),
         "background": round(float(np.abs(take.truth["background_motion"]).mean()), 6),

@@ -55,6 +55,8 @@ def test_its_clips_are_scored_as_videos_and_against_the_truth(evaluated, identit
     assert told["controls"]["reconstruction"]["value"] > told["value"]
     assert found["generation"] | {"step": 2, "frames": 30, "seed": 5, "sampling_steps": STEPS} == found["generation"]
     rows = read(evaluated)
+    assert len({*rows.identities.values()}) == CLIPS, "each take is of a person of its own"
+    assert {*read(identity.path).identities.values()} == {*read(identity.path).clips}, "named by its take"
     assert {source for source, name in rows.metrics if name == "truth/psnr"} == {"generated", "reconstruction"}
     assert {source for source, name in rows.metrics if name == PIXELS[0]} == {"generated", "real"}
     assert rows.metrics["generated", "truth/psnr"].scores.keys() == rows.metrics["real", PIXELS[0]].scores.keys()

@@ -27,6 +27,7 @@ def test_folders_of_videos_are_parted_by_what_is_told_of_the_true_ones(tmp_path,
     cells = {cell["cell"]: cell["clips"] for cell in strata["background"]["cells"]}
     assert cells.get("moving", 0) == len(moving)
     assert sum(cells.values()) == 6
+    assert "6 clips count as 6 people" in (tmp_path / "out/strata.md").read_text()
     assert [cell["cell"] for cell in strata["length"]["cells"]] == ["0-2"]
     assert set(strata["yaw"]["cells"][0]["scores"]) == {"ours", "theirs"}
     assert all((tmp_path / f"out/strata-{name}.png").is_file() for name in strata)
