@@ -31,15 +31,11 @@ def is_a(value: Any, kind: Any) -> bool:
     parts = get_args(kind)
     if kind is Any:
         return True
-    if kind in (int, float):
-        return _is_number(value) and (kind is float or isinstance(value, int))
-    if kind is str:
-        return isinstance(value, str) and "\0" not in value
     if is_typeddict(kind):
         return isinstance(value, dict) and _holds(value, kind)
     match get_origin(kind):
         case None:
-            return isinstance(value, kind)
+            return _is_alone(value, kind)
         case origin if origin in (Union, UnionType):
             return any(is_a(value, part) for part in parts)
         case origin if origin is Literal:
@@ -49,6 +45,12 @@ def is_a(value: Any, kind: Any) -> bool:
         case origin:
             assert origin is dict, f"no JSON is read as {kind}"
             return isinstance(value, dict) and all(is_a(item, parts[1]) for item in value.values())
+
+
+def _is_alone(value: Any, kind: type) -> bool:
+    if kind in (int, float):
+        return _is_number(value) and (kind is float or isinstance(value, int))
+    return isinstance(value, kind) and not (kind is str and "\0" in value)
 
 
 def _is_number(value: Any) -> bool:
