@@ -1,0 +1,66 @@
+"""What can animate: the runs below a folder, the arms of its grids, and what was named beside."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.places import places
+from hallo3_lightning.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights, and what to call them."""
+
+    label: str
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All there are.
+
+    Args:
+        root: the folder of runs and grids.
+        named: folders of weights that the user gave.
+    """
+
+    root: Path
+    named: Sequence[Path] = ()
+
+    def all(self) -> list[Candidate]:
+        """What was named, then every run that has a checkpoint, whatever grid it is of."""
+        files = sorted({*self.root.glob("*/config.yaml"), *self.root.glob("*/*/config.yaml")})
+        runs = [file.parent for file in files if (file.parent / "checkpoints").is_dir()]
+        return [Candidate(str(path), path) for path in self.named] + [
+            Candidate(str(run.relative_to(self.root)), run) for run in runs
+        ]
+
+    def grids(self) -> dict[str, Path]:
+        """Name -> file of each grid that was launched here and whose file is still there."""
+        return dict(self._grids())
+
+    def arms(self, grid: Path) -> list[Candidate]:
+        """One finished run of each arm, that with its first such seed. Raises UsageError where there is none."""
+        found: dict[str, Candidate] = {}
+        for place in places(read(grid), self.root):
+            if place.folder is not None and place.folder.status().state == "finished":
+                found.setdefault(place.run.arm.name, Candidate(place.run.name, place.folder.path))
+        if not found:
+            raise UsageError(f"no run of {grid} is finished; `hallo3 status {grid}` says how far they are")
+        return list(found.values())
+
+    def _grids(self) -> Iterator[tuple[str, Path]]:
+        for page in sorted(self.root.glob("*/grid.json")):
+            try:
+                file = self.root / json.loads(page.read_text())["grid"]
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+            ):  # damaged: `hallo3 status` says so of the one that is asked for
+                continue
+            if file.is_file():
+                yield page.parent.name, file
