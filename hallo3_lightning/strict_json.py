@@ -50,7 +50,7 @@ def is_a(value: Any, kind: Any) -> bool:
 def _is_alone(value: Any, kind: type) -> bool:
     if kind in (int, float):
         return _is_number(value) and (kind is float or isinstance(value, int))
-    return isinstance(value, kind) and not (kind is str and "\0" in value)
+    return isinstance(value, kind) and not (isinstance(value, str) and "\0" in value)
 
 
 def _is_number(value: Any) -> bool:
