@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from hallo3_lightning.ablation.grid import read
+from hallo3_lightning.ablation.grid import Grid, read
 from hallo3_lightning.ablation.places import ancestors, places
 from hallo3_lightning.ablation.runs import RunFolder
 from tests.behaviour.studio import ROOT, TINY, Studio
@@ -27,7 +28,7 @@ class ThreeByThree:
     def __init__(self, studio: Studio, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.root, self.file = folder / "runs", folder / "grids" / "nine.yaml"
         self.environment = {**(environment or os.environ), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        few = {"data": {"test_clips": 1}, "trainer": {"max_steps": 2, "val_check_interval": 2}}
+        few = {"data": {"test_clips": 1}, "trainer": {"max_steps": 2, "val_check_interval": 2, "limit_val_batches": 0}}
         self.file.parent.mkdir(parents=True)
         (folder / "few.yaml").write_text(yaml.safe_dump(few))
         self.file.write_text(
@@ -65,12 +66,17 @@ class ThreeByThree:
         wide = {**self.environment, "COLUMNS": "300"}
         return subprocess.run(command, env=wide, cwd=ROOT, text=True, capture_output=True, check=True).stdout
 
+    @cached_property
+    def page(self) -> Grid:
+        """Read once: who waits for a run asks many times a second."""
+        return read(self.file)
+
     @property
     def runs(self) -> dict[str, RunFolder]:
         """Those that were launched, by name."""
         if not (self.root / "nine" / "grid.json").is_file():
             return {}
-        return {place.run.name: place.folder for place in places(read(self.file), self.root) if place.folder}
+        return {place.run.name: place.folder for place in places(self.page, self.root) if place.folder}
 
     @property
     def finished(self) -> set[str]:
@@ -103,7 +109,7 @@ class ThreeByThree:
         return {name: run.log.read_text().count("finished: ") for name, run in self.runs.items()}
 
     def shared(self) -> list[RunFolder]:
-        return ancestors(read(self.file), self.root)
+        return ancestors(self.page, self.root)
 
 
 def _give_no_more(process: int) -> None:
