@@ -181,7 +181,7 @@ def held_bytes(animator: Animator, total: int) -> int:
     for chunk in animator.frames(batch, sound=sound):
         if not chunk.ends_window:
             continue
-        tensors = [found for found in gc.get_objects() if type(found) is Tensor]
+        tensors = [found for found in gc.get_objects() if type(found) is Tensor and found.layout is torch.strided]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         most = max(most, sum(storages.values()))
         del tensors, chunk

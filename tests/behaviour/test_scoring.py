@@ -44,8 +44,8 @@ def test_a_run_without_steps_has_something_to_score(studio, capsys, arguments, s
 
 
 def test_what_a_run_starts_from_may_be_changed_by_settings(studio, identity, capsys):
-    changed = started_from(studio, "--model.motion_frames=4")
+    changed = started_from(studio, "--model.motion_frames=3")
     assert main(("fit", *studio.identity, changed, "--trainer.max_steps=0", "--run.evaluate=true")) == 2
     said = capsys.readouterr().err
     assert "which has no checkpoint yet" in said
-    assert f"--config {studio.folder}/small.yaml --model.motion_frames=4 --run.root {studio.folder}/runs`" in said
+    assert f"--config {studio.folder}/small.yaml --model.motion_frames=3 --run.root {studio.folder}/runs`" in said
