@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -12,6 +13,9 @@ from torch.distributed import ProcessGroup
 from hallo3_lightning.animation.shortcuts import Shortcuts
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.errors import UsageError
+
+WAITING = timedelta(days=30)
+"""For the next window, which may hear live speech; a process that has ended is noticed at once."""
 
 Branch = TypeVar("Branch")
 
@@ -77,11 +81,12 @@ class OverRanks:
     Args:
         steps: where the answers are gathered.
         windows: gloo, where the first process tells the others what to do.
+        waiting: how long they wait for that.
     """
 
-    def __init__(self, steps: ProcessGroup, windows: ProcessGroup) -> None:
+    def __init__(self, steps: ProcessGroup, windows: ProcessGroup, waiting: timedelta = WAITING) -> None:
         self.rank, self.ranks = steps.rank(), steps.size()
-        self._steps, self._windows = steps, windows
+        self._steps, self._windows, self._waiting = steps, windows, waiting
         self.within = False
 
     def begin(self, branches: int, shortcuts: Shortcuts, precision: str) -> None:
@@ -140,9 +145,9 @@ class OverRanks:
         sent = torch.frombuffer(bytearray(pickle.dumps(word)), dtype=torch.uint8)
         length = torch.tensor([len(sent)])
         with _together():
-            self._windows.broadcast(length, 0).wait()
+            self._windows.broadcast(length, 0, self._waiting).wait()
             heard = sent if self.rank == 0 else torch.empty(int(length), dtype=torch.uint8)
-            self._windows.broadcast(heard, 0).wait()
+            self._windows.broadcast(heard, 0, self._waiting).wait()
         return word if self.rank == 0 else pickle.loads(heard.numpy().tobytes())
 
 
@@ -153,10 +158,6 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise UsageError(
-            "another of the processes that share the branches of this film has ended or does not answer "
-            f"({_first_line(error)}); see what it said, and give the same command again: a film in a file goes on from there"
+            "another of the processes that share the branches of this film has ended or does not answer; "
+            "see what it said, and give the same command again: a film in a file goes on from there"
         ) from error
-
-
-def _first_line(error: RuntimeError) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

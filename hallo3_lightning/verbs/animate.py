@@ -76,8 +76,10 @@ def run(
     from rich.console import Console
 
     from hallo3_lightning.animation.making import make
+    from hallo3_lightning.animation.ranks import is_one_of_several
     from hallo3_lightning.animation.request import Changes, Request
     from hallo3_lightning.animation.shortcuts import Shortcuts
+    from hallo3_lightning.animation.together import make_together
 
     changes = ("steps", "sampler", "guidance", "guidance_text", "guidance_audio", "guidance_identity")
     request = Request(
@@ -94,7 +96,7 @@ def run(
         **given,
     )
     console = Console(stderr=True)
-    made = make(request, console)
+    made = (make_together if is_one_of_several() else make)(request, console)
     if made is not None:
         (console if request.to_pipe else Console()).print(str(made), soft_wrap=True, markup=False, highlight=False)
     return 0
