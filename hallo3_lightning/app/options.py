@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["switch", "choice", "whole number", "number", "lines", "text"]
+Kind = Literal["switch", "choice", "lines", "text"]
+"""Numbers are text, too: gradio's field for them shows 0 where nothing is given, and 0 would be another film."""
 
 ASKED_ABOVE = ("image", "audio", "prompt", "weights")
 """Options that the page has fields of its own for."""
@@ -23,17 +24,17 @@ class Option:
     group: str
     kind: Kind
     help: str
-    default: Any = None
+    default: str | None = None
     choices: tuple[str, ...] = ()
 
     def typed(self, value: Any) -> list[str]:
         """What one types for a value of the field; nothing where it is left alone."""
         if self.kind == "switch":
             return [self.flag] if value else []
-        if value is None or value == self.default:
+        if value is None or str(value) == self.default:
             return []
-        lines = str(value).splitlines() if self.kind == "lines" else [value]
-        return [f"{self.flag}={line}" for line in lines if str(line).strip()]
+        lines = str(value).splitlines() if self.kind == "lines" else [str(value)]
+        return [f"{self.flag}={line}" for line in lines if line.strip()]
 
 
 def options_of(parser: argparse.ArgumentParser) -> tuple[Option, ...]:
@@ -54,8 +55,8 @@ def typed(options: Sequence[Option], values: Mapping[str, Any]) -> list[str]:
 
 def _option(action: argparse.Action, group: str) -> Option:
     kind = _kind(action)
-    default = None if kind == "switch" else action.default
-    shown = (action.help or "") % {"default": default}
+    shown = (action.help or "") % {"default": action.default}
+    default = None if kind == "switch" or action.default is None else str(action.default)
     choices = tuple(map(str, action.choices or ()))
     return Option(action.dest, action.option_strings[0], group, kind, shown, default, choices)
 
@@ -65,6 +66,4 @@ def _kind(action: argparse.Action) -> Kind:
         return "switch"
     if action.choices:
         return "choice"
-    if isinstance(action, argparse._AppendAction):
-        return "lines"
-    return {int: "whole number", float: "number"}.get(action.type, "text")  # type: ignore[call-overload]
+    return "lines" if isinstance(action, argparse._AppendAction) else "text"

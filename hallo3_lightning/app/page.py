@@ -133,11 +133,14 @@ def _choices(candidates: Sequence[Candidate], at_first: int | None = None) -> An
 
 
 def _field(option: Option) -> gradio.components.Component:
-    about = {"label": option.flag, "info": option.help, "value": option.default, "elem_id": f"option-{option.name}"}
+    about: dict[str, Any] = {
+        "label": option.flag,
+        "info": option.help,
+        "value": option.default,
+        "elem_id": f"option-{option.name}",
+    }
     if option.kind == "switch":
         return gradio.Checkbox(**about | {"value": False})
     if option.kind == "choice":
         return gradio.Dropdown(choices=list(option.choices), **about)
-    if option.kind in ("number", "whole number"):
-        return gradio.Number(precision=0 if option.kind == "whole number" else None, **about)
     return gradio.Textbox(lines=2 if option.kind == "lines" else 1, **about)

@@ -32,11 +32,11 @@ def test_fields_left_alone_type_nothing(parser):
 @pytest.mark.parametrize(
     ("name", "value", "parsed"),
     [
-        ("steps", 7, 7),
-        ("guidance_text", 2.5, 2.5),
-        ("guidance", 0, 0.0),
-        ("seed", 3, 3),
-        ("reuse", 0.25, 0.25),
+        ("steps", "7", 7),
+        ("guidance_text", "2.5", 2.5),
+        ("guidance", "0", 0.0),
+        ("seed", "3", 3),
+        ("reuse", "0.25", 0.25),
         ("compile", True, True),
         ("loop", "published", "published"),
         ("face", "-5,-5,40,40", "-5,-5,40,40"),
