@@ -32,7 +32,7 @@ class LocalQueue:
         retries: how often a run that failed may be tried again.
     """
 
-    poll_s = 0.5
+    poll_s = 0.2
 
     def __init__(self, jobs: Sequence[Job], parallel: int | None = None, retries: int = attempts.RETRIES) -> None:
         names = gpus.visible() if any(_may_use_gpus(job.config) for job in jobs) else []
@@ -104,7 +104,8 @@ class LocalQueue:
 
     def _spawned(self, run: RunFolder, handed: Sequence[str], kept: Sequence[IO[str]]) -> "subprocess.Popen[bytes]":
         """The run's process, in a session of its own so that it outlives us."""
-        environment = {**os.environ, **dict.fromkeys(THREADS, str(self.threads)), "PYTHONUNBUFFERED": "1"}
+        # who has said how many threads a process may have is obeyed: at tiny sizes two are slower than one
+        environment = {**dict.fromkeys(THREADS, str(self.threads)), **os.environ, "PYTHONUNBUFFERED": "1"}
         if self.gpus.names:
             environment[gpus.VISIBLE] = ",".join(handed)
         with run.log.open("ab") as log:

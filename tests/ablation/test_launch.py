@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,26 @@ def test_at_most_parallel_at_once_and_threads_are_shared(tmp_path):
     assert max(sum(a <= begin < b for a, b in spans) for begin, _ in spans) == 2
     assert LocalQueue(jobs, 2).threads == max(len(os.sched_getaffinity(0)) // 2, 1)
     assert "OMP_NUM_THREADS" in THREADS
+
+
+@dataclass(frozen=True)
+class Telling(RunFolder):
+    """A run that writes down how many threads it may have."""
+
+    def command(self) -> list[str]:
+        code = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(os.environ['OMP_NUM_THREADS'])"
+        return [sys.executable, "-c", code, str(self.path / "threads.txt")]
+
+
+@pytest.mark.parametrize(("said", "threads"), [("7", "7"), (None, str(max(len(os.sched_getaffinity(0)) // 2, 1)))])
+def test_who_says_how_many_threads_a_process_may_have_is_obeyed(tmp_path, monkeypatch, said, threads):
+    if said is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    telling = replace(job(tmp_path, "a"), folder=Telling(tmp_path / "a"))
+    launched([telling], parallel=2)
+    assert (tmp_path / "a/threads.txt").read_text() == threads
 
 
 def spawned(root: Path, *how: float) -> subprocess.Popen:
