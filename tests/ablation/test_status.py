@@ -68,7 +68,8 @@ def test_watching_ends_with_q_and_changes_nothing(tmp_path):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (11, 150))  # room for four rows: those that are finished give way
     command = [sys.executable, "-m", "hallo3_lightning.cli", "status", str(file), "--root", str(root), "--watch"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    here = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}  # of who tests
+    environment = {**here, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
     watching = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     shown = b""
     while b"q ends watching" not in shown:

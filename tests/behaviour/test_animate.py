@@ -280,7 +280,7 @@ def test_the_least_memory_that_is_asked_for_is_not_exceeded(stage, tmp_path):
     refused = process(*stage.command(tmp_path / "film.mp4", "--max-memory", "9MB"))
     least = re.search(r"takes about (\d+) MB;", refused.stderr)
     assert refused.returncode == 2
-    assert least is not None
+    assert least is not None, refused.stderr
     made = process(*stage.command(tmp_path / "film.mp4", "--max-memory", f"{least[1]}MB"))
     assert made.returncode == 0, made.stderr
     peak = re.search(r"peak memory ([\d,]+) MiB", made.stdout)
