@@ -8,7 +8,6 @@ Memory: the peak of a process that animates noise for ten seconds, and of one th
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLES_PER_FRA
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed
 from hallo3_lightning.model.transformer import Backbone
+from hallo3_lightning.process_memory import peak_bytes
 from hallo3_lightning.randomness import generator
 
 SETTINGS = Path(__file__).parents[1] / "experiments/tiny/audio.yaml"
@@ -141,7 +141,7 @@ def measured(animator: Animator, pace: Pace, video: Tensor, best: Tensor, batch:
     )
 
 
-def peak_bytes(minutes: float, run: Path | None) -> int:
+def peak_alone(minutes: float, run: Path | None) -> int:
     """The most memory that a process of its own held."""
     command = [sys.executable, __file__, "--alone", str(minutes), *(["--run", str(run)] if run else [])]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
@@ -160,7 +160,7 @@ def alone(minutes: float, animator: Animator) -> None:
     for chunk in animator.frames(speaker(34), sound=ArrivingSound(noise(), animator.encoders.audio)):
         frames += chunk.frames.shape[1]
     assert frames == total
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}\n")
+    sys.stdout.write(f"{peak_bytes()}\n")
 
 
 def main() -> None:
@@ -179,7 +179,7 @@ def main() -> None:
         alone(arguments.alone, animator)
         return
     found = rows(animator, speaker(round(arguments.seconds * FPS)), arguments.steps, arguments.latents)
-    peaks = {minutes: peak_bytes(minutes, arguments.run) for minutes in (1 / 6, arguments.minutes)}
+    peaks = {minutes: peak_alone(minutes, arguments.run) for minutes in (1 / 6, arguments.minutes)}
     report(arguments, found, peaks)
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     ["conditioning"],
     ["model", "diffusion", "backbones"],
     ["batch", "find", "randomness", "strict_json", "strict_yaml"],
-    ["geometry", "errors"],
+    ["geometry", "errors", "process_memory"],
 ]
 """From the top; a module may import from its own layer and from those below."""
 

@@ -1,7 +1,6 @@
 """How much memory animating takes, and the least that has to be given up for it to fit."""
 
 import re
-import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from hallo3_lightning.cost import imaginary_clip, tokens
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.model.frozen import FrozenEncoders
+from hallo3_lightning.process_memory import peak_bytes
 
 FORWARD = {"32": 63, "bf16-mixed": 47, "bf16": 47}
 """Bytes of a token and channel that a forward pass without gradients holds at most, in each branch of guidance.
@@ -87,7 +87,7 @@ def needs_of(denoiser: Denoiser, encoders: FrozenEncoders, inputs: Inputs, sampl
         conditions=branches * _condition_bytes(denoiser, inputs),
         channels=branches * tokens(size)["sequence"] * size.width,
         decoding=height * width * encoders.video.decoding_bytes_per_pixel,
-        base=CUDA_CONTEXT if on_gpu else _program_bytes() - sum(parts.values()) + FIRST_USE + height * width * ENCODING,
+        base=CUDA_CONTEXT if on_gpu else peak_bytes() - sum(parts.values()) + FIRST_USE + height * width * ENCODING,
     )
 
 
@@ -165,11 +165,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _weight_bytes(module: object) -> int:
     assert isinstance(module, nn.Module)
     return sum(tensor.numel() * tensor.element_size() for tensor in [*module.parameters(), *module.buffers()])
-
-
-def _program_bytes() -> int:
-    """Of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _enough(count: int) -> str:

@@ -1,7 +1,6 @@
 """From a request to a film: what `hallo3 animate` does."""
 
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
@@ -29,6 +28,7 @@ from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.unfinished import Kept, Unfinished, differing
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import seconds
+from hallo3_lightning.process_memory import peak_bytes
 
 PIPE_SOUND = 48_000, 2
 """Rate and channels of the track of what comes through a pipe in a container: they are needed before it is read."""
@@ -224,7 +224,7 @@ def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
     animator, device = prepared.animator, prepared.placement.device
     sampling, taken = animator.sampling, animator.shortcuts.taken
     on_gpu = prepared.placement.on_gpu
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_bytes()
     settings = [
         f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance}, seed {animator.seed}",
         f"{animator.motion_frames} motion frames, {prepared.placement.precision} on {device}",

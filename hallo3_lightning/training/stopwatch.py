@@ -1,7 +1,6 @@
 """What a probe of a run measures."""
 
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from hallo3_lightning.ablation.runs import write_atomically
+from hallo3_lightning.process_memory import peak_bytes
 
 
 class Stopwatch(Callback):
@@ -67,4 +67,4 @@ def _taken(device: torch.device) -> float:
     """Bytes at the most, without resetting what others count from."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()

@@ -3,7 +3,6 @@
 Everything is logged every trainer.log_every_n_steps; between, no callback here waits for the device.
 """
 
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from hallo3_lightning.batch import Batch
+from hallo3_lightning.process_memory import peak_bytes
 from hallo3_lightning.training.curves import log_interval
 from hallo3_lightning.training.peaks import peak_of
 
@@ -167,7 +167,7 @@ def is_logged(step: int, last_step: int, trainer: Trainer) -> bool:
 def peak_memory(device: torch.device) -> float:
     """Bytes: the most that tensors took since the last call on a GPU, the most that the process ever took on a CPU."""
     if device.type != "cuda":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_bytes()
     peak = torch.cuda.max_memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     return peak
