@@ -93,7 +93,7 @@ def made(root: Path, name: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=700, help="of each run (%(default)s, as in the demo)")
+    parser.add_argument("--steps", type=int, default=1200, help="of each run (%(default)s)")
     parser.add_argument("--parallel", type=int, default=1, help="runs at once (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
