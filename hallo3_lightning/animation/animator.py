@@ -7,6 +7,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from hallo3_lightning.animation.blending import blended
 from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.residency import Residency
 from hallo3_lightning.animation.sampling import Sampling
@@ -103,7 +104,8 @@ class Animator:
             sound = KnownSound(whole.audio_features, total_frames)
         last = start or self._beginning(whole)
         for window in windows_as_heard(sound.there, self.clip_frames, self.motion_frames, self.loop, first=last.window):
-            following = yield from self._decoded(self.latents(whole, sound, last.motion, window), window)
+            latents = self.latents(whole, sound, last.motion, window)
+            following = yield from self._decoded(latents, last.motion, window)
             if following is None:
                 return
             last = following
@@ -151,14 +153,15 @@ class Animator:
         latents = self.encoders.video.encode(with_reference(signed(whole.reference), disturbed))
         return padded(latents, latent_frames(self.clip_frames))
 
-    def _decoded(self, latents: Tensor, window: Window) -> Generator[Chunk, None, Continuation | None]:
+    def _decoded(self, latents: Tensor, motion: Tensor, window: Window) -> Generator[Chunk, None, Continuation | None]:
         """The new frames of a window as they are decoded; returns where the video goes on, None where it is over.
 
         The published loop decodes all frames of all windows, and goes on behind the end of the sound.
         """
         with self.residency.present("video", self.encoders.video):
             behind, tail = window.start, None
-            for frames in self.encoders.video.decode_chunks(latents, self.tiled):
+            decoded = self.encoders.video.decode_chunks(latents, self.tiled)
+            for frames in blended(decoded, _signed(motion), self.sampling.blend_frames) if window.index else decoded:
                 first, behind = behind, behind + frames.shape[1]
                 tail = frames if tail is None else torch.cat([tail, frames], dim=1)
                 tail = tail[:, max(tail.shape[1] - self.motion_frames, 0) :]

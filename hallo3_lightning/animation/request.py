@@ -35,6 +35,7 @@ class Changes:
     guidance_text: float | None = None
     guidance_audio: float | None = None
     guidance_identity: float | None = None
+    blend_frames: int | None = None
 
     def of(self, sampling: Sampling) -> Sampling:
         """The config's sampling with these changes. Raises UsageError for what does not go together."""
@@ -46,7 +47,8 @@ class Changes:
             )
         if given and not isinstance(sampling.guidance, float | int):
             given = {**sampling.guidance, **given}
-        wanted: dict[str, Any] = {"steps": self.steps, "sampler": self.sampler, "guidance": given or self.guidance}
+        wanted: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sampler", "blend_frames")}
+        wanted["guidance"] = given or self.guidance
         return replace(sampling, **{name: value for name, value in wanted.items() if value is not None})
 
 

@@ -21,6 +21,8 @@ class Sampling:
             the text alone, whatever order they are named in; see animation/guidance.py.
         guided: conditions that the unconditional branch lacks where there is one scale; all others are the same in both
             branches.
+        blend_frames: how many new frames of a window are drawn towards the last frame seen before it, so that its beginning
+            is not seen; 0 as published. See animation/blending.py.
         oddities: where the published sampler departs from its own equations.
     """
 
@@ -28,12 +30,15 @@ class Sampling:
     steps: int = 50
     guidance: float | dict[str, float] = 3.5
     guided: tuple[str, ...] = ("text", "audio")
+    blend_frames: int = 0
     oddities: Oddities = Oddities()
 
     def __post_init__(self) -> None:
         """Raise UsageError for names that do not exist and numbers that mean nothing."""
         sampler(self.sampler)
         check_steps(self.steps)
+        if self.blend_frames < 0:
+            raise UsageError(f"blend_frames is {self.blend_frames}; give 0 for none, or a few such as 2")
         for condition in self.guided:
             if condition not in FIELDS:
                 raise unknown("condition", condition, FIELDS, "model.sampling.guided")

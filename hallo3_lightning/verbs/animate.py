@@ -36,6 +36,8 @@ def _add_sampling(group: Any) -> None:
         group.add_argument(f"--guidance-{name}", type=float, default=None, help="a scale of its own")
     group.add_argument("--seed", type=int, default=0, help="of every draw (%(default)s)")
     group.add_argument("--motion-frames", type=int, default=None, help=f"carried over between windows ({SAME})")
+    group.add_argument("--blend-frames", type=int, default=None, help="new frames of a window that are drawn towards the "
+                       f"last one before it, so that its beginning is not seen ({SAME})")  # fmt: skip
     group.add_argument("--loop", choices=("exact", "published"), default="exact", help="how windows follow each other; "
                        "published: as Hallo3's own code has it, with windows in vain (%(default)s)")  # fmt: skip
     group.add_argument("--reuse", type=float, default=0.0, help="approximate: reuse what blocks add until it changed by "
@@ -81,7 +83,7 @@ def run(
     from hallo3_lightning.animation.shortcuts import Shortcuts
     from hallo3_lightning.animation.together import make_together
 
-    changes = ("steps", "sampler", "guidance", "guidance_text", "guidance_audio", "guidance_identity")
+    changes = ("steps", "sampler", "guidance", "guidance_text", "guidance_audio", "guidance_identity", "blend_frames")
     request = Request(
         image=image,
         audio=audio,

@@ -150,7 +150,8 @@ def test_a_window_begins_when_its_sound_and_two_frames_more_are_there(animator):
 @pytest.mark.parametrize("loop", ["exact", "published"])
 @pytest.mark.parametrize("motion_frames", [0, 1, 2, 4, 8])
 def test_a_video_that_is_gone_on_with_is_the_unbroken_one(motion_frames, loop, animator):
-    animator, batch = replace(animator, motion_frames=motion_frames, loop=loop), portraits(TOTAL)
+    sampling = replace(animator.sampling, blend_frames=3)
+    animator, batch = replace(animator, motion_frames=motion_frames, loop=loop, sampling=sampling), portraits(TOTAL)
     chunks = list(animator.frames(batch, TOTAL))
     ends = [i for i, chunk in enumerate(chunks) if chunk.following]
     assert ends
