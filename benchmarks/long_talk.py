@@ -4,15 +4,16 @@ same person?
 Each run animates the first frames of people whose faces, voices and speech are in no data set, window by window as `hallo3
 animate` does. Mouth correlation is over all frames but the portrait's own, beside that of the first and last five seconds; the
 control compares each film with the other people's speech. Seam ratio: 1 where no border can be seen; by joints: the same
-against the steps from latent to latent within windows alone, of which every fourth frame is one. The truth, and the truth
+against the steps from latent to latent within windows alone, of which every fourth frame is one; with its blend: also of the
+frames in which what is blended (--blend-frames) comes to its end, as seam ratio does not. The truth, and the truth
 through the autoencoder in the same windows, are scored as if they were films.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -49,11 +50,13 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Film:
-    """frames: [F, 3, H, W] uint8; borders: first frame of each window after the first; joints: of each latent within a window."""
+    """frames: [F, 3, H, W] uint8; borders: first frame of each window after the first; joints: of each latent within a window;
+    blended: new frames of each window that are drawn towards the one before it."""
 
     frames: Tensor
     borders: tuple[int, ...]
     joints: tuple[int, ...]
+    blended: int = 0
 
 
 def people(count: int, frames: int) -> list[Batch]:
@@ -85,8 +88,9 @@ def films(animator: Animator, persons: Sequence[Batch]) -> dict[str, list[Film]]
         borders = tuple(window.start + window.kept_from for window in passes[1:])
         joints = tuple(frame for window in passes for frame in joints_of(window))
         again = torch.cat([through(animator, true, window) for window in passes])
-        for kind, frames in (("generated", video[0]), ("autoencoder", again), ("truth", true)):
-            found[kind].append(Film(frames, borders, joints))
+        found["generated"].append(Film(video[0], borders, joints, animator.sampling.blend_frames))
+        found["autoencoder"].append(Film(again, borders, joints))
+        found["truth"].append(Film(true, borders, joints))
     return found
 
 
@@ -106,10 +110,19 @@ def through(animator: Animator, true: Tensor, window: Window) -> Tensor:
     return pixels(decoded)[window.kept_from : window.stop - window.start]
 
 
-def bent(film: Film, frames: Sequence[int]) -> Tensor:
+def bent(film: Film, frames: Iterable[int]) -> Tensor:
     """Changes of velocity at the steps into these frames, in grey levels."""
     sizes = jumps(film.frames[None])[0]  # entry i is frame i + 1's
     return torch.cat([sizes[frame - 2 : frame] for frame in frames])
+
+
+def with_blend(film: Film) -> float:
+    """Changes of velocity from the last frame of a window to the last that is blended in the next, over all others."""
+    sizes = jumps(film.frames[None])[0]
+    there = torch.zeros(len(sizes), dtype=torch.bool)
+    for border in film.borders:
+        there[border - 2 : border + film.blended] = True
+    return float(sizes[there].square().mean() / sizes[~there].square().mean()) ** 0.5
 
 
 def scores(film: Film, person: Batch, others: Sequence[Batch]) -> dict[str, float]:
@@ -124,6 +137,7 @@ def scores(film: Film, person: Batch, others: Sequence[Batch]) -> dict[str, floa
         "control": mean(by_chance),
         "seam ratio": float(SeamRatio().measure(*clip)),
         "by joints": float(bent(film, film.borders).square().mean() / bent(film, film.joints).square().mean()) ** 0.5,
+        "with its blend": with_blend(film),
         "identity": float(IdentityDistance().measure(*clip)),
         "drift a s": float(IdentityDrift().measure(*clip)),
     }
@@ -171,8 +185,22 @@ def report(found: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     names = list(next(iter(found.values())))
     table = Table(Column("", no_wrap=True), *names, title="A long talk: mean ± deviation over people")
     for arm, row in found.items():
-        table.add_row(arm, *(f"{row[name][0]:.3f} ± {row[name][1]:.3f}" for name in names))
+        table.add_row(arm, *(f"{row[name][0]:.2f} ± {row[name][1]:.2f}" for name in names))
     Console(width=180).print(table)
+
+
+def animators(places: Sequence[Path | None], blends: Sequence[int | None]) -> dict[str, Animator]:
+    """Of each run, or of random weights, blending over each number of frames, by name."""
+    found: dict[str, Animator] = {}
+    for place in places:
+        name, animator = (place.resolve().name, from_run(place)) if place else ("untrained", untrained())
+        for blend in blends:
+            if blend is None:
+                found[name] = animator
+            else:
+                sampling = replace(animator.sampling, blend_frames=blend)
+                found[f"{name}, blend {blend}"] = replace(animator, sampling=sampling)
+    return found
 
 
 def main() -> None:
@@ -183,6 +211,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=20, help="of speech (%(default)s)")
     parser.add_argument("--people", type=int, default=4, help="(%(default)s)")
+    parser.add_argument("--blend-frames", type=int, nargs="+", help="each run with each of these (as it was trained)")
     parser.add_argument("--picture", type=Path, help="draw the first run's film of the first person there")
     arguments = parser.parse_args()
     if arguments.people < 2:
@@ -191,9 +220,8 @@ def main() -> None:
     persons = people(arguments.people, round(arguments.seconds * FPS))
     found: dict[str, dict[str, tuple[float, float]]] = {}
     references: dict[str, dict[str, tuple[float, float]]] = {}
-    for place in arguments.run or [None]:
-        name = place.resolve().name if place else "untrained"
-        made = films(from_run(place) if place else untrained(), persons)
+    for name, animator in animators(arguments.run or [None], arguments.blend_frames or [None]).items():
+        made = films(animator, persons)
         if arguments.picture and not found:
             title = f"{arguments.seconds:g} s of new speech from one portrait, {name}"
             draw(arguments.picture, made, persons[0], title)
