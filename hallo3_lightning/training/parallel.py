@@ -17,6 +17,7 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.errors import UsageError
@@ -150,6 +151,15 @@ def strategy_for(parallel: Parallel, asked: Any, precision: Any, saves_in_backgr
             "bfloat16 with 32-true"
         )
     return Sharded(parallel, saves_in_background)
+
+
+def keep_buffers(module: nn.Module) -> None:
+    """Each rank of DDP keeps its own buffers, which are equal by construction.
+
+    It would send all of them from the first rank before every step: the average alone is as large as what trains.
+    """
+    names = [name for name, _ in module.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, names)
 
 
 def placed(

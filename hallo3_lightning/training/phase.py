@@ -29,7 +29,7 @@ from hallo3_lightning.training.average import Average
 from hallo3_lightning.training.blank import fill, is_blank, refuse_unfillable
 from hallo3_lightning.training.checkpoints import refuse_another_model
 from hallo3_lightning.training.optimization import Optimization, optimizer_for
-from hallo3_lightning.training.parallel import Sharded
+from hallo3_lightning.training.parallel import Sharded, keep_buffers
 from hallo3_lightning.training.start import starting_weights
 from hallo3_lightning.training.trainable import leave_out, set_trainable
 
@@ -99,6 +99,7 @@ class Phase(LightningModule):
             self.validation_loss = ClipMean()
             self.encoders = FrozenEncoders(encoders, backbone.text_tokens, backbone.text_width)
         self.placed = False
+        keep_buffers(self)
         self._check_inputs()
 
     def setup(self, stage: str) -> None:

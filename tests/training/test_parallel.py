@@ -26,6 +26,7 @@ import pytest
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules.synthetic.autoencoder import fit_autoencoder
@@ -37,7 +38,7 @@ from hallo3_lightning.training.blank import fill, is_blank, refuse_unfillable
 from hallo3_lightning.training.parallel import Parallel, Sharded, strategy_for
 from hallo3_lightning.training.per_block import ATTENTION, recompute
 from tests import tiny
-from tests.training.on_ranks import CASES, SHOWS, Played, Seen, ended, looked_at, played, start
+from tests.training.on_ranks import CASES, SHOWS, Played, Seen, ended, looked_at, phase_of, played, start
 
 BY_TWO = [*(name for name in CASES if name != "replicated"), *SHOWS]
 LIKE = {
@@ -131,6 +132,19 @@ def test_a_parameter_outside_the_shards_is_named(together):
 def test_replicas_of_shards_train_as_one(shards, alone, tmp_path):
     ended(start(4, tmp_path, shards, "replicated"))
     assert differ(read(tmp_path, "replicated"), alone("replicated")) < 1e-6
+
+
+# -- DDP -----------------------------------------------------------------------------------------------------------
+
+
+def test_ddp_sends_no_buffers(shards):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        phase = phase_of("audio", shards)
+        assert any(name.startswith("average.") for name, _ in phase.named_buffers())
+        assert DistributedDataParallel(phase).modules_buffers == []
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
