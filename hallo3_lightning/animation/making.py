@@ -114,7 +114,7 @@ def _is_finished(prepared: Prepared) -> bool:
 def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Console) -> Made:
     request, heard = prepared.request, prepared.heard
     if heard is not None:
-        check_disk(request.path, request.kind, heard.frames, prepared.size)
+        check_disk(request.path, request.kind, heard.frames, prepared.size, kept.place)
     track = _track(prepared) if request.kind == "mp4" else None
     pace, place, film = Pace(), kept.place, None
     with ExitStack() as files:

@@ -106,7 +106,7 @@ def _await_first(environment: Mapping[str, str], waiting: timedelta) -> None:
             time.sleep(LOOK_AGAIN_S)
     raise UsageError(
         f"nobody answered at {_address(environment)} within {waiting}, where the first of {environment['WORLD_SIZE']} "
-        f"processes waits for the others; {ANEW}"
+        f"processes is to wait for the others; {ANEW}"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hallo3_lightning.animation.film import BEGINNING, Place
 from hallo3_lightning.animation.frames_film import PICTURE
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
@@ -163,11 +164,14 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-BYTES_A_PIXEL = {"mp4": 0.25, "png": 3.0, "npz": 6.0}
-"""On the disk, at most, while a film is made: H.264 twice for a noisy film, arrays as they are and once more packed."""
+BYTES_A_PIXEL = {"mp4": 0.125, "png": 3.0, "npz": 3.0}
+"""On the disk, at most, as frames are written: H.264 of a noisy film, arrays and pictures as they are."""
 
-SOUND_BYTES_A_FRAME = 2 * 2 * BIT_RATE // 8 // FPS
-"""Of an mp4: two channels, twice."""
+WRITTEN_AGAIN = ("mp4", "npz")
+"""Forms that are whole twice when they are finished: as they grew, and as they stay."""
+
+SOUND_BYTES_A_FRAME = 2 * BIT_RATE // 8 // FPS
+"""Of an mp4: two channels."""
 
 MOST_MOTION_FRAMES = 8
 
@@ -175,11 +179,12 @@ BYTES_BESIDE = 2**18
 """Of any film, at least: notes, tables, and what is kept to go on with, beside the motion frames."""
 
 
-def check_disk(path: Path, kind: Format, frames: int, size: tuple[int, int]) -> None:
-    """Raise UsageError where a film of that many frames of a size would not fit."""
-    motion = 2 * 3 * MOST_MOTION_FRAMES * size[0] * size[1]
-    sound = frames * SOUND_BYTES_A_FRAME if kind == "mp4" else 0
-    wanted = int(frames * size[0] * size[1] * BYTES_A_PIXEL[kind]) + sound + motion + BYTES_BESIDE
+def check_disk(path: Path, kind: Format, frames: int, size: tuple[int, int], there: Place = BEGINNING) -> None:
+    """Raise UsageError where what is not yet there of a film of that many frames of a size would not fit."""
+    coming, pixels = frames - there.frames, size[0] * size[1]
+    growing = int(coming * pixels * BYTES_A_PIXEL[kind]) + (coming * SOUND_BYTES_A_FRAME if kind == "mp4" else 0)
+    again = there.bytes + growing if kind in WRITTEN_AGAIN else 0
+    wanted = growing + again + 2 * 3 * MOST_MOTION_FRAMES * pixels + BYTES_BESIDE
     free = shutil.disk_usage(path.absolute().parent).free
     if wanted > free:
         other = "or name another disk" if kind == "mp4" else "name another disk, or give --format mp4"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hallo3_lightning.animation.film import Place
 from hallo3_lightning.animation.request import Changes, Request, check_disk
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.errors import UsageError
@@ -95,3 +96,20 @@ def test_a_small_disk_is_told_in_its_own_unit_and_what_lies_beside_a_film_counts
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     with pytest.raises(UsageError, match=r"may need \d+\.\d KB while it is made and its disk has 60\.0 KB free"):
         check_disk(tmp_path / "talk.mp4", "mp4", 58, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "free"),
+    [("mp4", Place(700, 8_000_000), 45_000_000), ("npz", Place(700, 537_600_000), 1_060_000_000)]
+    + [("png", Place(700), 250_000_000)],
+)
+def test_of_a_film_that_is_gone_on_with_only_the_rest_and_its_finishing_need_room(
+    kind, there, free, tmp_path, monkeypatch
+):
+    disk = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk)
+    check_disk(tmp_path / "talk", kind, 1000, (400, 640), there)
+    with pytest.raises(UsageError, match="make room"):
+        check_disk(tmp_path / "talk", kind, 1000, (400, 640))
+    with pytest.raises(UsageError, match="make room"):
+        check_disk(tmp_path / "talk", kind, 1300, (400, 640), there)
