@@ -23,7 +23,7 @@ from hallo3_lightning.animation.pace import Pace
 from hallo3_lightning.animation.portrait import Portrait
 from hallo3_lightning.animation.preparing import Prepared, prepare
 from hallo3_lightning.animation.request import Request, check_disk
-from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound
+from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound, whole_sound
 from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.unfinished import Kept, Unfinished, differing
 from hallo3_lightning.errors import UsageError
@@ -172,19 +172,28 @@ def chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
     pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track))
-    sound: Sound = ArrivingSound(pieces, animator.encoders.audio)
-    if animator.loop == "published":
-        with animator.residency.present("audio", animator.encoders.audio):
-            sound = published_sound(torch.cat(list(pieces), dim=1), animator.encoders.audio, animator.clip_frames)
     start = kept.following
     if start is not None:
         start = Continuation(start.window, start.motion.to(device))
-    chunks = animator.frames(prepared.batch, start=start, sound=sound)
+    chunks = animator.frames(prepared.batch, start=start, sound=_sound(prepared, pieces))
     first = next(chunks, None)
     if first is None:
         raise UsageError(f"--audio {prepared.speech.name} has no sound in it; nothing was animated")
     yield first
     yield from chunks
+
+
+def _sound(prepared: Prepared, pieces: Iterator[Tensor]) -> Sound:
+    """As the encoder hears it: window by window, or all of it now."""
+    animator, context = prepared.animator, prepared.audio_context
+    audio = animator.encoders.audio
+    if context.before is not None and context.after is not None:
+        return ArrivingSound(pieces, audio, context.before, context.after)
+    with animator.residency.present("audio", audio):
+        utterance = torch.cat(list(pieces), dim=1)
+        if animator.loop == "published":
+            return published_sound(utterance, audio, animator.clip_frames)
+        return whole_sound(utterance, animator.encoders)
 
 
 def _film(prepared: Prepared, track: SoundTrack | None, place: Place) -> Film:
@@ -223,11 +232,12 @@ def _counted(chunks: Iterator[Chunk], prepared: Prepared, place: Place, console:
 def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
     animator, device = prepared.animator, prepared.placement.device
     sampling, taken = animator.sampling, animator.shortcuts.taken
-    on_gpu = prepared.placement.on_gpu
+    on_gpu, context = prepared.placement.on_gpu, str(prepared.audio_context)
     peak = torch.cuda.max_memory_allocated() if on_gpu else peak_bytes()
     settings = [
         f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance}, seed {animator.seed}",
         f"{animator.motion_frames} motion frames, {prepared.placement.precision} on {device}",
+        *([] if context == str(animator.encoders.audio.context_frames) else [f"audio context {context} frames"]),
         *(f"{name} {value}" for name, value in taken.items()),
     ]
     return Made(prepared.request.out, frames, pace, peak, ", ".join(settings))

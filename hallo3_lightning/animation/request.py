@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hallo3_lightning.animation.audio_context import EVERYTHING, asked
 from hallo3_lightning.animation.film import BEGINNING, Place
 from hallo3_lightning.animation.frames_film import PICTURE
 from hallo3_lightning.animation.sampling import Sampling
@@ -69,6 +70,7 @@ class Request:
     changes: Changes = Changes()
     shortcuts: Shortcuts = Shortcuts()
     loop: Loop = "exact"
+    audio_context_frames: int | str | None = None
     seed: int = 0
     motion_frames: int | None = None
     device: str | None = None
@@ -114,10 +116,7 @@ class Request:
             raise UsageError("--out - is standard output, which takes an mp4 with --stream, and cannot be resumed")
         if self.pcm_hz is not None and not (self.from_pipe and 4_000 <= self.pcm_hz <= 192_000):
             raise UsageError("--pcm says the rate of bare samples that come through --audio -; it is 4000 to 192000")
-        if self.from_pipe and self.loop == "published":
-            raise UsageError(
-                "--loop published hears all of the speech at once, which a pipe cannot give; record it to a file"
-            )
+        self._check_hearing()
         if self.from_pipe and self.resume:
             raise UsageError("--resume cannot hear again what came through --audio -; record it to a file")
         for name, given, stream in (("--audio", self.from_pipe, sys.stdin), ("--out", self.to_pipe, sys.stdout)):
@@ -128,6 +127,19 @@ class Request:
         if not self.to_pipe:
             _check_place(self.path, self.kind)
             _check_apart(self.path, {"--image": self.image, "--audio": self.audio})
+
+    def _check_hearing(self) -> None:
+        context = None if self.audio_context_frames is None else asked(self.audio_context_frames)
+        if self.loop == "published" and context not in (None, EVERYTHING):
+            raise UsageError(
+                f"--loop published hears all of the speech, not {context} frames around a window; leave "
+                "--audio-context-frames or --loop out"
+            )
+        everything = "--loop published" if self.loop == "published" else f"--audio-context-frames {context}"
+        if self.from_pipe and (self.loop == "published" or context == EVERYTHING):
+            raise UsageError(
+                f"{everything} hears all of the speech at once, which a pipe cannot give; record it to a file"
+            )
 
 
 def _check_place(path: Path, kind: Format) -> None:

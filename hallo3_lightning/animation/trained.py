@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from datamodules.cached import manifest
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.conditioning.conditioner import NONE, Inputs
 from hallo3_lightning.conditioning.motion import Corruption
@@ -45,6 +46,8 @@ class Trained:
     motion_frames: int
     precision: str
     """Of the trainer that trained it."""
+    heard_takes: bool
+    """Whether it learnt features of an encoder that heard whole takes, not clips."""
 
     def pixels(self, video: VideoEncoder) -> tuple[int, int]:
         """Height and width of its pictures, by its latents and how many pixels the autoencoder makes of one."""
@@ -128,6 +131,7 @@ def _network(place: Path, configs: Sequence[str]) -> Trained:
             model.get("options"),
             int(model["motion_frames"]),
             str(config["trainer"]["precision"]),
+            _heard_takes(place, config["data"]),
         )
     except UsageError:
         raise
@@ -135,6 +139,14 @@ def _network(place: Path, configs: Sequence[str]) -> Trained:
         raise _damaged(place, f"it has no {error.args[0]}") from error
     except (ArgumentError, AttributeError, TypeError, ValueError) as error:
         raise _damaged(place, str(error)) from error
+
+
+def _heard_takes(place: Path, data: Mapping[str, Any]) -> bool:
+    """Of a run: where a cache had its sound; one that is gone had it, as by default. Published weights did."""
+    if is_weights(place):
+        return True
+    made = [manifest(Path(_beside(place, folder))) for folder in data["cache"] or ()]
+    return any(one is None or "audio" in one[0].signals for one in made)
 
 
 def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:

@@ -38,6 +38,9 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--motion-frames", type=int, default=None, help=f"carried over between windows ({SAME})")
     group.add_argument("--loop", choices=("exact", "published"), default="exact", help="how windows follow each other; "
                        "published: as Hallo3's own code has it, with windows in vain (%(default)s)")  # fmt: skip
+    group.add_argument("--audio-context-frames", default=None, metavar="N|all", help="around a window, how much the audio "
+                       "encoder hears: frames on either side, or all of the speech (as when the weights were trained; of "
+                       "live speech no more than 2 behind it, which one has to wait for)")  # fmt: skip
     group.add_argument("--reuse", type=float, default=0.0, help="approximate: reuse what blocks add until it changed by "
                        "this share (%(default)s: exact)")  # fmt: skip
     group.add_argument("--unguided", type=float, default=0.0, help="approximate: share of steps, the last ones, without "

@@ -85,6 +85,33 @@ def test_a_pipe_that_is_closed_is_said(tmp_path, monkeypatch, option, stream):
         asked(**{"out": tmp_path / "talk.mp4", option: "-"}, stream=True).check()
 
 
+@pytest.mark.parametrize("told", [1, "1", -3, 2.5, "2.5", "", "All", "many", "1_000", "9" * 5000, True])
+def test_a_context_that_is_none_is_said(tmp_path, told):
+    with pytest.raises(
+        UsageError, match="--audio-context-frames is .*give the frames on either side .*, 2 or more, or all"
+    ):
+        asked(tmp_path / "talk.mp4", audio_context_frames=told).check()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"audio": "-", "audio_context_frames": "all"}, "--audio-context-frames all hears all .* record it to a file"),
+        ({"audio": "-", "loop": "published"}, "--loop published hears all .* which a pipe cannot give"),
+        ({"loop": "published", "audio_context_frames": 9}, "--loop published hears all of the speech, not 9 frames"),
+    ],
+)
+def test_what_hears_everything_goes_with_nothing_less(tmp_path, given, told):
+    with pytest.raises(UsageError, match=told):
+        asked(tmp_path / "talk.mp4", **given).check()
+
+
+@pytest.mark.parametrize("given", [{"audio_context_frames": 2}, {"audio_context_frames": "125"}, {"loop": "published"}])
+def test_contexts_that_there_are_pass(tmp_path, given):
+    asked(tmp_path / "talk.mp4", **given).check()
+    asked(tmp_path / "talk.mp4", **{**given, "audio_context_frames": "all"}).check()
+
+
 def test_a_film_that_does_not_fit_on_the_disk_is_not_begun(tmp_path):
     check_disk(tmp_path / "small.npz", "npz", 25, (32, 32))
     with pytest.raises(UsageError, match="may need .* GB while it is made and its disk has"):
