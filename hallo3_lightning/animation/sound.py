@@ -46,6 +46,29 @@ class KnownSound:
         return torch.cat([*[before] * silent, part, *[self.whole[:, -1:]] * missing], dim=1)
 
 
+@dataclass(frozen=True)
+class ClipSound:
+    """Sound of a clip [B, (F + 4) * 640], with its real neighbours, for a video of `total_frames`.
+
+    A window hears its own frames and AUDIO_CONTEXT_FRAMES on either side, as clips do in training; features of what lies
+    beyond F are as in KnownSound.
+    """
+
+    waveform: Tensor
+    encoder: AudioEncoder
+    total_frames: int
+
+    def there(self, start: int, stop: int) -> int:
+        return min(stop, self.total_frames)
+
+    def features(self, start: int, count: int) -> Tensor | None:
+        frames = self.waveform.shape[1] // SAMPLES_PER_FRAME - 2 * AUDIO_CONTEXT_FRAMES
+        first = min(max(start, 0), frames - 1)
+        last = max(min(start + count, frames), first + 1)
+        heard = self.waveform[:, audio_samples(first) : audio_samples(last + 2 * AUDIO_CONTEXT_FRAMES)]
+        return KnownSound(windows(self.encoder.encode(heard)), last - first).features(start - first, count)
+
+
 def whole_sound(waveform: Tensor, encoders: FrozenEncoders) -> KnownSound:
     """A whole utterance [B, samples] as `hallo3 cache` hears a take: all at once, so that memory grows with its length."""
     frames = math.ceil(waveform.shape[1] / SAMPLES_PER_FRAME)

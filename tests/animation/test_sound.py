@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from hallo3_lightning.animation.sound import ArrivingSound, KnownSound, published_sound, whole_sound
+from hallo3_lightning.animation.sound import ArrivingSound, ClipSound, KnownSound, published_sound, whole_sound
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.audio.log_mel import LogMel
 from hallo3_lightning.model.encoders.audio.wav2vec2 import Wav2Vec2Audio
@@ -69,6 +69,24 @@ def test_a_context_as_wide_as_the_sound_gives_the_features_of_a_cached_take(anim
         assert torch.equal(sound.features(start, 9), known.features(start, 9))
     assert torch.equal(sound.features(21, 9), known.features(21, 9))
     assert known.there(14, 30) == FRAMES
+
+
+@pytest.mark.parametrize("encoder", [NEAR, FAR])
+def test_a_window_of_a_clip_is_heard_as_a_clip_of_its_own(encoder):
+    clip = torch.tanh(tiny.draw(2, audio_samples(23 + 4), name="clip"))
+    sound = ClipSound(clip, encoder, total_frames=21)
+
+    def alone(start: int, stop: int) -> Tensor:
+        return windows(encoder.encode(clip[:, audio_samples(start) : audio_samples(stop + 4)]))
+
+    assert (sound.there(0, 9), sound.there(14, 23)) == (9, 21)
+    for start in (0, 7, 14):
+        assert torch.equal(sound.features(start, 9), alone(start, start + 9))
+    assert torch.equal(sound.features(17, 9)[:, :6], alone(17, 23))
+    assert torch.equal(sound.features(17, 9)[:, 8], alone(17, 23)[:, -1])
+    assert torch.equal(sound.features(-2, 9)[:, 2:], alone(0, 7))
+    assert not sound.features(-2, 9)[:, :2].any()
+    assert torch.equal(sound.features(30, 9)[:, 0], alone(22, 23)[:, 0])
 
 
 def test_a_take_is_heard_in_float32_whatever_the_precision(animator):
