@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hallo3_lightning.animation.animator import Chunk, Continuation
+from hallo3_lightning.animation.by_hand import undisturbed
 from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.facts import provenance, told_by
 from hallo3_lightning.animation.film import Film, Place, tags
@@ -123,11 +124,12 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
                 if film is None:  # not before there is something to write: speech may turn out to be none
                     unfinished.keep(prepared.facts, kept)
                     film = files.enter_context(closing(_film(prepared, track, place)))
-                film.write(cut(chunk, prepared.portrait))
-                if chunk.ends_window:
-                    place = film.end_window()
-                    if chunk.following is not None:
-                        unfinished.keep(prepared.facts, Kept(place, chunk.following))
+                with undisturbed():
+                    film.write(cut(chunk, prepared.portrait))
+                    if chunk.ends_window:
+                        place = film.end_window()
+                        if chunk.following is not None:
+                            unfinished.keep(prepared.facts, Kept(place, chunk.following))
         if film is None:
             raise _ended_before_it_began()
         film.finish()
@@ -150,9 +152,10 @@ def _to_pipe(prepared: Prepared, out: BinaryIO) -> Made:
     film = GrowingMp4(out, prepared.size, track, tags(provenance(prepared.facts)))
     with prepared.placement.cast(), _ended_by_hand(prepared):
         for chunk in pace.watched(chunks(prepared, track, Kept())):
-            film.write(cut(chunk, prepared.portrait))
-            if chunk.ends_window:
-                film.end_window()
+            with undisturbed():
+                film.write(cut(chunk, prepared.portrait))
+                if chunk.ends_window:
+                    film.end_window()
     if not film.place.frames:
         raise _ended_before_it_began()
     film.finish()

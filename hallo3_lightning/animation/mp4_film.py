@@ -129,17 +129,19 @@ class GrowingMp4:
         return self.place
 
     def finish(self) -> None:
-        """Append the sound that is left."""
+        """Append the sound that is left, as far as there is a picture: live speech may be ended while it is ahead."""
+        if self.sound is not None:
+            self.sound.cut(Fraction(self.place.frames, FPS))
         rest = self._heard(None)
         if rest:
             self._append([], rest, self.place.frames)
         self.file.flush()
 
     def _heard(self, until_s: Fraction | None) -> list[av.Packet]:
-        """The packets of sound that begin before then, all that are left for None; not those of an earlier making."""
+        """The packets of sound that end by then, all that are left for None; not those of an earlier making."""
         if self.sound is None:
             return []
-        taken = list(self.sound.before(until_s))
+        taken = list(self.sound.until(until_s))
         known, taken = taken[: self._known], taken[self._known :]
         self._known -= len(known)
         for packet in taken:

@@ -211,6 +211,37 @@ def test_what_goes_through_a_pipe_is_the_growing_film(tmp_path):
     np.testing.assert_allclose(loud, bright, atol=HALF_A_FRAME_S)
 
 
+def ends_s(file) -> tuple[float, float]:
+    """When picture and sound end, by the file's own clock."""
+    with av.open(file) as container:
+        ends: dict[str, Fraction] = {}
+        for packet in container.demux():
+            if packet.pts is not None:
+                end = (packet.pts + packet.duration) * packet.time_base
+                ends[packet.stream.type] = max(end, ends.get(packet.stream.type, end))
+    return float(ends["video"]), float(ends["audio"])
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("frames", [1, 31, 40])
+def test_sound_that_is_ahead_of_the_last_frame_is_cut_there(tmp_path, rate_hz, frames):
+    """As when live speech is ended while frames are made of it."""
+    speech, pipe = claps(tmp_path / "claps.wav", rate_hz, 3.03), io.BytesIO()
+    sounds = [SoundTrack(rate_hz, 1) for _ in range(2)]
+    film, piped = Mp4Film(tmp_path / "out.mp4", SIZE, sounds[0], NOTES), GrowingMp4(pipe, SIZE, sounds[1], NOTES)
+    for one, sound in zip((film, piped), sounds, strict=True):
+        for _ in speech.pieces(sound):
+            pass
+        make(one, iter(()), 0, frames)
+        one.finish()
+    film.close()
+    pipe.seek(0)
+    for file in (tmp_path / "out.mp4", pipe):
+        picture, sound = ends_s(file)
+        assert abs(picture - sound) <= HALF_A_FRAME_S
+    assert ends_s(tmp_path / "out.mp4")[0] == pytest.approx(frames / FPS)
+
+
 def noise(frames: int) -> torch.Tensor:
     return torch.randint(0, 256, (frames, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(frames))
 

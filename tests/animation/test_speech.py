@@ -207,8 +207,8 @@ def test_the_sound_track_is_the_same_however_far_it_is_read_ahead(tmp_path):
         track, taken, at_s = SoundTrack(44_100, 2), [], Fraction(0)
         for _ in Speech("talk.wav", path).pieces(track):
             at_s += step_s
-            taken += [bytes(packet) for packet in track.before(at_s)]
-        return taken + [bytes(packet) for packet in track.before(None)]
+            taken += [bytes(packet) for packet in track.until(at_s)]
+        return taken + [bytes(packet) for packet in track.until(None)]
 
     assert packets(Fraction(0)) == packets(Fraction(1, 100))
     assert len(packets(Fraction(1))) == pytest.approx(1.5 * 44_100 / 1024, abs=3)

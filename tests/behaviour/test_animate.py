@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hallo3_lightning.animation.film import GENERATED, Place
 from hallo3_lightning.animation.unfinished import Kept, Unfinished
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
+from tests.animation.test_film import HALF_A_FRAME_S, ends_s
 from tests.behaviour.studio import ROOT, Studio, process
 
 SECONDS = 2.3
@@ -200,6 +202,34 @@ def test_what_comes_through_pipes_is_the_same_film(stage, whole, tmp_path):
     assert main(stage.command(tmp_path / "file.mp4")) == 0
     piped, filed = (pictures(tmp_path / name) for name in ("piped.mp4", "file.mp4"))
     assert np.array_equal(piped, filed)
+
+
+@pytest.mark.parametrize("out", ["talk.mp4", "-"])
+def test_live_speech_that_is_ended_by_hand_ends_with_the_picture(stage, tmp_path, monkeypatch, out):
+    """All of it has come, and Ctrl-C while frames are made of it."""
+    film = tmp_path / "talk.mp4"
+    spoken, speaker = os.pipe()
+
+    def press() -> None:
+        while not film.exists() or film.stat().st_size < 20_000:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hand = threading.Thread(target=press, daemon=True)
+    with os.fdopen(spoken) as stdin, film.open("w") as stdout, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        if out == "-":
+            patched.setattr(sys, "stdout", stdout)
+        os.write(speaker, bytes(60_000))
+        hand.start()
+        given = stage.command(
+            out if out == "-" else film, "--stream", "--pcm", "8000", "--overwrite", audio="-", steps=20
+        )
+        assert main(given) == 0
+    os.close(speaker)
+    picture, sound = ends_s(film)
+    assert 0.4 < picture < 3.75, "it was ended while it was made"
+    assert abs(picture - sound) <= HALF_A_FRAME_S
 
 
 def pictures(film: Path) -> np.ndarray:
