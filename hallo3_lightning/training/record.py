@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datamodules.loader import HeldOutClips
 from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation import rows_file
 from hallo3_lightning.evaluation.conditions import Conditions
+from hallo3_lightning.evaluation.file_names import file_names
 from hallo3_lightning.evaluation.identities import Identities
 from hallo3_lightning.training.checkpoints import step_at_hand
 from hallo3_lightning.training.kept_clips import KeptClips
@@ -123,15 +126,23 @@ class Predictions(Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self.folder = run.path / "predictions"
+        self.names: Sequence[str] = ()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        clips = getattr(trainer.predict_dataloaders, "dataset", None)
+        assert isinstance(clips, HeldOutClips)
+        (takes,) = clips.sources
+        self.names = file_names([takes.samples.key(number) for number in range(clips.count)])
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for key, video in zip(batch.keys, outputs, strict=True):
+        assert batch.positions is not None
+        for number, video in zip(batch.positions.tolist(), outputs, strict=True):
             frames = rearrange(video, "f c h w -> f h w c").cpu().numpy()
-            np.save(self.folder / f"{key}.npy", frames)
-            (self.folder / f"{key}.gif").write_bytes(gif(frames))
+            np.save(self.folder / f"{self.names[number]}.npy", frames)
+            (self.folder / f"{self.names[number]}.gif").write_bytes(gif(frames))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
