@@ -26,7 +26,13 @@ from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import gif
 
 KEPT_CLIPS = 8
-"""Clips of a test that are kept to be looked at: as frames for pictures, and as videos with sound."""
+"""Clips of a test that are kept to be looked at and listened to, as videos with sound."""
+
+SHOWN_CLIPS = 4
+"""Of those, the first, that are kept as frames too: as many as TensorBoard shows; pictures show three."""
+
+MOST_BYTES = 2**29
+"""Of these frames: three clips at full size, 49 of 480 x 720 from three sources, are 457 MB, and eight were 1.2 GB."""
 
 
 class Record(Callback):
@@ -67,8 +73,8 @@ class Record(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         have = sum(len(part) for part in self.clips.get("truth", []))
-        room = slice(0, max(0, KEPT_CLIPS - have))
         videos = {"truth": batch.video} | outputs
+        room = slice(0, max(0, shown_clips(sum(video[0].numel() for video in videos.values())) - have))
         for name, video in videos.items():
             self.clips.setdefault(name, []).append(video[room].cpu())
         if trainer.is_global_zero:
@@ -88,7 +94,7 @@ class Record(Callback):
         curves = report["curves"].values()
         clips = {name: torch.cat(parts) for name, parts in self.clips.items()}
         for name, key in (("aperture", "true"), ("measured", "measured")):
-            clips[name] = torch.tensor([curve[key] for curve in curves])[:KEPT_CLIPS]
+            clips[name] = torch.tensor([curve[key] for curve in curves])[: len(clips["truth"])]
         self.run.samples.mkdir(parents=True, exist_ok=True)
         save_file(clips, self.run.samples / "clips.safetensors")
         self.videos.close()
@@ -119,6 +125,11 @@ class Record(Callback):
             )
         )
         self.run.record_facts(steps=trainer.global_step, seconds=round(seconds, 1))
+
+
+def shown_clips(num_bytes: int) -> int:
+    """How many clips are kept as frames, one of which is so large in all sources together; never none."""
+    return min(SHOWN_CLIPS, max(MOST_BYTES // num_bytes, 1))
 
 
 class Predictions(Callback):
