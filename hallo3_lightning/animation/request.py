@@ -5,11 +5,12 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from hallo3_lightning.animation.audio_context import EVERYTHING, asked
-from hallo3_lightning.animation.film import BEGINNING, Place
+from hallo3_lightning.animation.film import BEGINNING, BESIDE, Place, beside
 from hallo3_lightning.animation.frames_film import PICTURE
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
@@ -89,15 +90,21 @@ class Request:
     def from_pipe(self) -> bool:
         return self.audio == PIPE
 
-    @property
+    @cached_property
     def path(self) -> Path:
-        """Where the film goes."""
-        return Path(self.out)
+        """Where the film goes: behind a link, so that what lies beside the film is on its disk and the link stays."""
+        named = Path(self.out)
+        if not os.path.islink(named):  # noqa: PTH114 - is_symlink() raises for a name that is too long, which is told later
+            return named
+        found = Path(os.path.realpath(named))
+        if found.is_symlink():
+            raise UsageError(f"--out {self.out} is a link that leads to itself; name another")
+        return found
 
     @property
     def kind(self) -> Format:
         """The form that is asked for, or that the name of --out says."""
-        named = "mp4" if self.to_pipe else SUFFIXES.get(self.path.suffix.lower())
+        named = "mp4" if self.to_pipe else SUFFIXES.get(Path(self.out).suffix.lower())
         found = self.format or named
         if found is None:
             raise UsageError(
@@ -126,7 +133,7 @@ class Request:
                 )
         if not self.to_pipe:
             _check_place(self.path, self.kind)
-            _check_apart(self.path, {"--image": self.image, "--audio": self.audio})
+            _check_apart(self.path, self.kind, {"--image": self.image, "--audio": self.audio})
 
     def _check_hearing(self) -> None:
         context = None if self.audio_context_frames is None else asked(self.audio_context_frames)
@@ -161,10 +168,13 @@ def _check_place(path: Path, kind: Format) -> None:
         )
 
 
-def _check_apart(path: Path, given: Mapping[str, str]) -> None:
+def _check_apart(path: Path, kind: Format, given: Mapping[str, str]) -> None:
     """What the film is made of must outlast its making, also under another name or as one picture of a folder."""
     for name, source in given.items():
         file = Path(source).absolute()
+        for needed in (beside(path, suffix) for suffix in BESIDE[kind]):
+            if _is_same(needed, file):
+                raise UsageError(f"--out {path} needs {needed} while it is made, where {name} is; name another")
         if _is_same(path, file) or (PICTURE.fullmatch(file.name) and _is_same(path, file.parent)):
             raise UsageError(f"--out {path} is where {name} {source} is, which it would replace; name another")
 

@@ -59,6 +59,35 @@ def test_a_film_does_not_replace_what_it_is_made_of(tmp_path, option, name):
         asked(name(tmp_path / "talk.mp4"), **{option: str(tmp_path / "talk.mp4")}, overwrite=True).check()
 
 
+@pytest.mark.parametrize("name", ["talk.npz.frames", "talk.npz.partial"])
+@pytest.mark.parametrize("option", ["audio", "image"])
+def test_what_lies_beside_a_film_does_not_replace_what_it_is_made_of(tmp_path, name, option):
+    (tmp_path / name).write_text("a recording")
+    with pytest.raises(UsageError, match=f"needs .*{name} while it is made, where --{option} is"):
+        asked(tmp_path / "talk.npz", **{option: str(tmp_path / name)}, overwrite=True).check()
+    asked(tmp_path / "talk.mp4", **{option: str(tmp_path / name)}).check()
+
+
+def test_a_film_goes_where_a_link_points_to(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "talk.mp4").symlink_to("disk/film")
+    (tmp_path / "far.mp4").symlink_to("talk.mp4")
+    request = asked(tmp_path / "far.mp4")
+    request.check()
+    assert request.path == (tmp_path / "disk/film").resolve()
+    assert request.kind == "mp4"
+    (tmp_path / "disk").rmdir()
+    with pytest.raises(UsageError, match="in a folder that is not there"):
+        asked(tmp_path / "talk.mp4").check()
+
+
+def test_a_link_to_itself_is_said(tmp_path):
+    (tmp_path / "a.mp4").symlink_to("b.mp4")
+    (tmp_path / "b.mp4").symlink_to("a.mp4")
+    with pytest.raises(UsageError, match="is a link that leads to itself"):
+        asked(tmp_path / "a.mp4").check()
+
+
 def test_pictures_do_not_replace_the_portrait_among_them(tmp_path):
     for name in ("00000040.png", "me.png"):
         (tmp_path / name).write_text("a picture")
