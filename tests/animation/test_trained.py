@@ -59,7 +59,8 @@ def test_a_run_learnt_from_takes_where_a_cache_had_their_sound(tmp_path):
 
 
 def test_imported_weights_learnt_from_takes_as_the_published_code_has_them(tmp_path):
-    (tmp_path / RECORD).write_text("{}")
+    for name in (RECORD, "config.json"):
+        (tmp_path / name).write_text("{}")
     config = str(Path(__file__).parents[2] / "experiments/tiny/audio.yaml")
     assert trained(tmp_path, [config], {"video": str(tmp_path)}).heard_takes
 
@@ -74,10 +75,14 @@ EDITS = {
     "it has no cache": ("{cache: null}", "{}"),
     "it has no trainer": ("trainer", "coach"),
     "it has no precision": ("{precision: null}", "{}"),
-    "NoneType": (CONFIG, ""),
-    "str": (CONFIG, "hello"),
+    "the file holds nothing": (CONFIG, ""),
+    "the file holds a list": (CONFIG, "- steps"),
+    "the file holds a str": (CONFIG, "hello"),
+    "model holds a list where settings by name are expected": ("model:", "model: []\nspare:"),
+    "sampling holds nothing": ("sampling: {steps: 8, guidance: 3}", "sampling:"),
+    "trainer holds a int": ("{precision: null}", "5"),
     "expected": (CONFIG, ":::\n- ["),
-    "dictionary": ("{width: 32, heads: 2}", "[width]"),
+    "backbone holds a list": ("{width: 32, heads: 2}", "[width]"),
 }
 
 
@@ -85,3 +90,9 @@ EDITS = {
 def test_an_edited_config_is_one_sentence(tmp_path, told):
     with pytest.raises(UsageError, match=rf"^the config of .* is damaged \(.*{told}.*\); copy it from where it was$"):
         trained(run(tmp_path, CONFIG.replace(*EDITS[told])), (), {})
+
+
+@pytest.mark.parametrize("kind", ["video", "text", "audio"])
+def test_a_folder_that_holds_no_encoder_is_named_with_the_option_that_gave_it(tmp_path, kind):
+    with pytest.raises(UsageError, match=f"the {kind} encoder .*no config.json there.* --{kind}-encoder FOLDER"):
+        trained(run(tmp_path, CONFIG), (), {kind: str(tmp_path)})
