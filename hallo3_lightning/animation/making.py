@@ -205,7 +205,7 @@ def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
 def chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
-    pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track))
+    pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track, prepared.heard))
     start = kept.following
     if start is not None:
         start = Continuation(start.window, start.motion.to(device))

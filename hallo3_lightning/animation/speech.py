@@ -17,7 +17,7 @@ from einops import rearrange
 from datamodules.video.sound_track import is_finite
 from datamodules.video.untrusted_video import CONTAINERS
 from hallo3_lightning.animation.sound_track import SoundTrack
-from hallo3_lightning.animation.told_length import broken_off
+from hallo3_lightning.animation.told_length import broken_off, without_padding
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
@@ -82,14 +82,25 @@ class Speech:
             if first is None or duration_s == 0:
                 raise UsageError(f"--audio {self.name} has no sound in it, its length is zero; record it again")
             warning = broken_off(self.name, self.source, container, duration_s)
+            duration_s = without_padding(container, duration_s)
         return Heard(duration_s, *first, _digest(self.source), warning)
 
-    def pieces(self, sound: SoundTrack | None = None) -> Iterator[np.ndarray]:
+    def pieces(self, sound: SoundTrack | None = None, heard: Heard | None = None) -> Iterator[np.ndarray]:
         """The speech from its beginning: float32 [S] in [-1, 1] at 16 kHz, mono, S as it comes; `sound` hears it too.
 
+        heard: what a survey found; then the pieces are as long together, and what fills the file behind them is left out.
         Numbers are those of `datamodules.video.sound_track`, which made the training data. Raises UsageError where it
         cannot be decoded.
         """
+        left = None if heard is None else math.ceil(heard.duration_s * SAMPLE_RATE_HZ)
+        for piece in self._resampled(sound):
+            kept = piece[:left]
+            if left is not None:
+                left -= len(kept)
+            if len(kept):
+                yield kept
+
+    def _resampled(self, sound: SoundTrack | None) -> Iterator[np.ndarray]:
         resampler, kind = None, None
         for frame in self._frames():
             if sound is not None:

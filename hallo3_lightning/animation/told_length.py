@@ -1,4 +1,4 @@
-"""How long a recording says it is: where less of it is there, a copy or a download broke off."""
+"""How long a recording says it is: where less of it is there, a copy or a download broke off; a little more is padding."""
 
 import re
 from fractions import Fraction
@@ -32,6 +32,13 @@ def broken_off(name: str, path: Path, container: InputContainer, there_s: Fracti
         f"--audio {name} says that it lasts {float(told_s):.1f} s, and {float(there_s):.1f} s of it are there: it was cut "
         "off, or has holes, and what is there is animated"
     )
+
+
+def without_padding(container: InputContainer, there_s: Fraction) -> Fraction:
+    """Seconds of the sound that were recorded: AAC fills its last packet, and an mp4 knows with how much. What is further
+    beyond its end than that is sound all the same."""
+    told_s = _by_header(container) if container.format.name.startswith("mov") else there_s
+    return told_s if 0 < there_s - told_s <= ROUNDING_S else there_s
 
 
 def _by_header(container: InputContainer) -> Fraction:

@@ -6,7 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
+import torch
 
+from hallo3_lightning.animation.mp4_film import Mp4Film
+from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.speech import Speech
 from hallo3_lightning.errors import UsageError
 from tests.animation.test_speech import FORMS, record, tone
@@ -104,3 +108,29 @@ def test_of_sound_alone_the_file_says_the_length(tmp_path):
     path = untagged(record(tmp_path / "browser.webm", *TELLING["browser.webm"], seconds=4))
     assert Speech("mine", path).survey().warning == ""
     assert "says that it lasts 4.0 s" in Speech("mine", cut(path)).survey().warning
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
+def test_a_film_of_ours_is_a_recording_of_as_many_frames(tmp_path, rate_hz):
+    soundfile.write(tmp_path / "talk.wav", tone(1, rate_hz), rate_hz)
+    sound = SoundTrack(rate_hz, 1)
+    for _ in Speech("talk.wav", tmp_path / "talk.wav").pieces(sound):
+        pass
+    film = Mp4Film(tmp_path / "talk.mp4", (16, 16), sound, {})
+    film.write(torch.zeros(25, 3, 16, 16, dtype=torch.uint8))
+    film.end_window()
+    film.finish()
+    film.close()
+    speech = Speech("talk.mp4", tmp_path / "talk.mp4")
+    found = speech.survey()
+    assert (found.frames, found.warning) == (25, "")
+    assert sum(map(len, speech.pieces(SoundTrack(rate_hz, 1), found))) == 16_000
+
+
+def test_sound_far_beyond_the_end_that_a_header_gives_is_heard(tmp_path):
+    path = record(tmp_path / "phone.m4a", *FORMS["phone.m4a"], seconds=2)
+    before, name, after = path.read_bytes().partition(b"mdhd")
+    path.write_bytes(before + name + after[:16] + (48_000).to_bytes(4, "big") + after[20:])
+    with av.open(path) as container:
+        assert container.streams.audio[0].duration == 48_000
+    assert Speech("phone.m4a", path).survey().duration_s > 2
