@@ -22,7 +22,6 @@ from hallo3_lightning.animation.film import BEGINNING, GENERATED, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
 from hallo3_lightning.animation.mp4_boxes import boxes
 from hallo3_lightning.animation.mp4_film import GrowingMp4, Mp4Film
-from hallo3_lightning.animation.mp4_fragments import WholeFragments
 from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.speech import Speech
 from hallo3_lightning.geometry import FPS
@@ -153,12 +152,14 @@ def decoded(data: bytes) -> int:
     return count
 
 
-def test_a_film_opens_and_plays_to_its_last_whole_fragment_whichever_byte_was_its_last(tmp_path):
+def test_a_film_opens_and_plays_to_its_last_whole_fragment_whichever_byte_was_its_last(tmp_path, monkeypatch):
     speech = claps(tmp_path / "claps.wav", 16_000, 1.0)
     sound, file = SoundTrack(16_000, 1), EveryByte()
     for _ in speech.pieces(sound):
         pass
-    film, dark = GrowingMp4(WholeFragments(file), SIZE, sound, NOTES), torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: file)
+        film, dark = Mp4Film(tmp_path / "talk.mp4", SIZE, sound, NOTES), torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
     for _ in range(2):
         film.write(dark)
     begun = len(file.snapshots)
