@@ -57,3 +57,17 @@ def test_synthesize_writes_shards_and_their_autoencoder_once(tmp_path, capsys):
     capsys.readouterr()
     assert main([*typed[:-1], "--frames=6"]) == 2
     assert "was made with other arguments (frames 5 there, 6 asked for)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--image", "--audio", "--weights", "--video-encoder"])
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "it is empty; name a file"),
+        ("https://example.com/a", "https://example.com/a is an address, and nothing is f"),
+    ],
+)
+def test_animate_is_given_names_of_files(option, typed, told, capsys):
+    given = {"--image": "a.png", "--audio": "a.wav", "--weights": "run", "--out": "a.mp4", option: typed}
+    assert main(["animate", *(f"{name}={value}" for name, value in given.items())]) == 2
+    assert f"argument {option}: {told}" in capsys.readouterr().err

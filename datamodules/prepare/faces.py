@@ -61,13 +61,18 @@ class FoundFaces:
 
 
 def finder(
-    folder: Path | None = None, faces_file: Path | None = None, *, with_embeddings: bool = True, threads: int = 1
+    folder: Path | None = None,
+    faces_file: Path | None = None,
+    *,
+    with_embeddings: bool = True,
+    threads: int = 1,
+    option: str = "--faces",
 ) -> FaceFinder | None:
     """Who says where faces are: a user's faces.jsonl, or the detector files in a folder; None for neither.
 
     folder: of weight files, in any layout that `weight_files.PLACES` lists; with_embeddings: whether the folder must
-    hold the embedder too; threads: of each process. Raises UsageError that names a wrong line, or a missing file with
-    its size, sha256 and source.
+    hold the embedder too; threads: of each process; option: what gave the folder. Raises UsageError that names a wrong
+    line, or a missing file with its size, sha256 and source.
     """
     if folder is not None and faces_file is not None:
         raise UsageError(f"faces from {folder} and from {faces_file}: give one of the two")
@@ -77,14 +82,14 @@ def finder(
         told = FacesFile(faces_file)
         told.check()
         return told
-    return None if folder is None else _found_with(folder, with_embeddings, threads)
+    return None if folder is None else _found_with(folder, with_embeddings, threads, option)
 
 
-def _found_with(folder: Path, with_embeddings: bool, threads: int) -> FoundFaces:
+def _found_with(folder: Path, with_embeddings: bool, threads: int, option: str) -> FoundFaces:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give one with detector files, or a faces.jsonl")
-    detector = SCRFD.required(folder, "finding faces")
-    embedder = ARCFACE.required(folder, "a face embedding") if with_embeddings else None
+    detector = SCRFD.required(folder, "finding faces", option)
+    embedder = ARCFACE.required(folder, "a face embedding", option) if with_embeddings else None
     found = FoundFaces(
         FaceDetector(OnnxFile(detector, threads)),
         None if embedder is None else FaceEmbedder(OnnxFile(embedder, threads)),

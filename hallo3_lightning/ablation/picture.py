@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hallo3_lightning.ablation.grid import Grid
@@ -46,10 +45,16 @@ def _strips(results: "Sequence[Result]") -> tuple[Strips, list[Path]]:
         file = result.folder.samples / "clips.safetensors"
         if result.arm not in strips and file.is_file():
             try:
-                strips[result.arm] = load_file(file)
+                strips[result.arm] = _first_clips(file)
             except SafetensorError:
                 unreadable.append(file)
     return strips, unreadable
+
+
+def _first_clips(file: Path) -> Mapping[str, Tensor]:
+    """No more than is shown: at full size a clip is 150 MB, and there are many arms."""
+    with safe_open(file, framework="pt") as clips:
+        return {name: clips.get_slice(name)[:CLIPS] for name in clips.keys()}  # noqa: SIM118  it is no mapping
 
 
 def _figure(title: str, strips: Strips) -> Any:
@@ -57,7 +62,7 @@ def _figure(title: str, strips: Strips) -> Any:
     from matplotlib.figure import Figure
 
     first = next(iter(strips.values()))
-    clips = min(CLIPS, len(first["truth"]))
+    clips = min(len(tensors["generated"]) for tensors in strips.values())
     shown = torch.linspace(0, first["truth"].shape[1] - 1, min(FRAMES, first["truth"].shape[1])).round().long()
     rows = {"truth": first["truth"], **({"autoencoder": first["reconstruction"]} if "reconstruction" in first else {})}
     rows |= {arm: tensors["generated"] for arm, tensors in strips.items()}

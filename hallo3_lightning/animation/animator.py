@@ -12,7 +12,7 @@ from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.residency import Residency
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
-from hallo3_lightning.animation.sound import KnownSound, Sound
+from hallo3_lightning.animation.sound import ClipSound, KnownSound, Sound
 from hallo3_lightning.animation.window_sampling import WindowSampling
 from hallo3_lightning.animation.windows import Loop, Window, windows_as_heard
 from hallo3_lightning.batch import Batch
@@ -98,10 +98,10 @@ class Animator:
         sound for `total_frames` unless `sound` brings its own, which then also says when the video ends. `start` is
         where to go on, by default with the reference itself as motion frames.
         """
-        whole = self._filled(batch if sound is None else batch.with_(waveform=None, audio_features=None))
         if sound is None:
             assert total_frames is not None
-            sound = KnownSound(whole.audio_features, total_frames)
+            sound = self._sound(batch, total_frames)
+        whole = self._filled(batch)
         last = start or self._beginning(whole)
         for window in windows_as_heard(sound.there, self.clip_frames, self.motion_frames, self.loop, first=last.window):
             latents = self.latents(whole, sound, last.motion, window)
@@ -133,11 +133,17 @@ class Animator:
         """Motion frames [B, n, 3, H, W] in [-1, 1] as a window is given them."""
         return corrupted(motion, self.corruption, self.seed, positions, window, training=False)
 
+    def _sound(self, batch: Batch, total_frames: int) -> Sound:
+        """As training heard it: features that were computed ahead, of whole takes, or else each window as a clip."""
+        if batch.audio_features is None and batch.waveform is not None:
+            return ClipSound(batch.waveform, self.encoders.audio, total_frames)
+        return KnownSound(batch.audio_features, total_frames)
+
     def _filled(self, batch: Batch) -> Batch:
         """What all windows share, encoded once."""
         assert batch.reference is not None
-        whole = batch.with_(video=None, latents=None)
-        for kind in ("text", "audio", "video"):
+        whole = batch.with_(video=None, latents=None, waveform=None, audio_features=None)
+        for kind in ("text", "video"):
             with self.residency.present(kind, getattr(self.encoders, kind)):
                 whole = self.encoders.fill(whole, (kind,))
         return whole

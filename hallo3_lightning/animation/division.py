@@ -17,6 +17,9 @@ from hallo3_lightning.errors import UsageError
 WAITING = timedelta(days=30)
 """For the next window, which may hear live speech; a process that has ended is noticed at once."""
 
+PATIENCE = timedelta(minutes=30)
+"""Longer than the steps of two processes ever lie apart: compiling takes minutes."""
+
 Branch = TypeVar("Branch")
 
 
@@ -74,7 +77,7 @@ class OverRanks:
     long as ceil(branches / ranks) branches do, and the exchange of as many v.
 
     The first process leads: it tells the others the clip of each window, and when there are no more. They wait as long
-    as it takes, for speech may come live; within a step nobody waits longer than the group's timeout.
+    as it takes, for speech may come live; within a step nobody waits longer than `apart`, or NCCL's group's own timeout.
 
     `within`: whether a window was begun and not ended, as after an interrupt.
 
@@ -82,11 +85,14 @@ class OverRanks:
         steps: where the answers are gathered.
         windows: gloo, where the first process tells the others what to do.
         waiting: how long they wait for that.
+        apart: how long they wait for each other within a step.
     """
 
-    def __init__(self, steps: ProcessGroup, windows: ProcessGroup, waiting: timedelta = WAITING) -> None:
+    def __init__(
+        self, steps: ProcessGroup, windows: ProcessGroup, waiting: timedelta = WAITING, apart: timedelta = PATIENCE
+    ) -> None:
         self.rank, self.ranks = steps.rank(), steps.size()
-        self._steps, self._windows, self._waiting = steps, windows, waiting
+        self._steps, self._windows, self._waiting, self._apart = steps, windows, waiting, apart
         self.within = False
 
     def begin(self, branches: int, shortcuts: Shortcuts, precision: str) -> None:
@@ -137,7 +143,7 @@ class OverRanks:
         filled = torch.cat([own, own.new_zeros(missing, *own.shape[1:])]).contiguous()
         found = [torch.empty_like(filled) for _ in counts]
         with _together():
-            self._steps.allgather([found], [filled]).wait()
+            self._steps.allgather(found, filled, self._apart).wait()
         return [part for one, count in zip(found, counts, strict=True) for part in one.split(rows)[:count]]
 
     def _told(self, word: Any) -> Any:

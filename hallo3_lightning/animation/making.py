@@ -1,11 +1,12 @@
 """From a request to a film: what `hallo3 animate` does."""
 
+import errno
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,17 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hallo3_lightning.animation.animator import Chunk, Continuation
+from hallo3_lightning.animation.by_hand import undisturbed
 from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.facts import provenance, told_by
-from hallo3_lightning.animation.film import Film, Place, tags
+from hallo3_lightning.animation.film import BESIDE, Film, Place, beside, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
-from hallo3_lightning.animation.left_behind import left_at
+from hallo3_lightning.animation.left_behind import is_finished, left_at
 from hallo3_lightning.animation.mp4_film import GrowingMp4, Mp4Film
 from hallo3_lightning.animation.pace import Pace
 from hallo3_lightning.animation.portrait import Portrait
 from hallo3_lightning.animation.preparing import Prepared, prepare
 from hallo3_lightning.animation.request import Request, check_disk
-from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound
+from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound, whole_sound
 from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.animation.unfinished import Kept, Unfinished, differing
 from hallo3_lightning.errors import UsageError
@@ -32,6 +34,9 @@ from hallo3_lightning.process_memory import peak_bytes
 
 PIPE_SOUND = 48_000, 2
 """Rate and channels of the track of what comes through a pipe in a container: they are needed before it is read."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk says that has no room left, or none for this user."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,10 @@ def make(request: Request, console: Console, division: Division = UNDIVIDED) -> 
     request.check()
     if request.to_pipe:
         return _to_standard_output(prepare(request, console, division))
-    unfinished = Unfinished(request.path)
+    unfinished = Unfinished(request.path, [beside(request.path, suffix) for suffix in BESIDE[request.kind]])
     unfinished.hold()
     try:
+        unfinished.refuse_others()
         prepared = prepare(request, console, division)
         begin = _where_to_begin(prepared, unfinished)
         if begin is None:
@@ -81,10 +87,13 @@ def _where_to_begin(prepared: Prepared, unfinished: Unfinished) -> Kept | None:
     if request.overwrite or not unfinished.is_there:
         if request.resume:
             raise UsageError(f"--resume: {request.out} has nothing to go on from; leave --resume and --overwrite out")
-        return None if _is_finished(prepared) else Kept()
+        return None if _is_there_already(prepared) else Kept()
     kept = unfinished.kept(prepared.facts)
     if prepared.heard is None:
-        raise UsageError(f"{request.out} is unfinished, and what came through a pipe is gone; give --overwrite")
+        raise UsageError(
+            f"{request.out} is unfinished, and what came through a pipe is gone; name another --out, or begin "
+            "anew with --overwrite"
+        )
     left = left_at(request.path, request.kind, kept.place, prepared.facts)
     if left == "other":
         raise UsageError(
@@ -97,37 +106,44 @@ def _where_to_begin(prepared: Prepared, unfinished: Unfinished) -> Kept | None:
     return kept
 
 
-def _is_finished(prepared: Prepared) -> bool:
-    """Whether the same film is there already. Raises UsageError where something else is."""
+def _is_there_already(prepared: Prepared) -> bool:
+    """Whether the same film is, and all of it. Raises UsageError where something else is."""
     request = prepared.request
     there = any(request.path.glob("*")) if request.path.is_dir() else request.path.exists()
     if request.overwrite or not there:
         return False
     told = told_by(request.path)
-    other = [] if told is None else differing(told, prepared.facts)
-    if told is not None and not other and prepared.heard is not None:
+    if told is None:
+        what = "is there, and no film of ours"
+    elif other := differing(told, prepared.facts):
+        what = f"is a film already, differing in {', '.join(other)}"
+    elif prepared.heard is None:
+        what = "is a film already, of what came through a pipe before"
+    elif not is_finished(request.path):
+        what = "is a part of this film, and the folder that said how to go on with it is gone"
+    else:
         return True
-    what = "is there, and no film of ours" if told is None else f"is a film already, differing in {', '.join(other)}"
     raise UsageError(f"--out {request.out} {what}; name another, or replace it with --overwrite")
 
 
 def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Console) -> Made:
     request, heard = prepared.request, prepared.heard
     if heard is not None:
-        check_disk(request.path, request.kind, heard.frames, prepared.size)
+        check_disk(request.path, request.kind, heard.frames, prepared.size, kept.place)
     track = _track(prepared) if request.kind == "mp4" else None
     pace, place, film = Pace(), kept.place, None
-    with ExitStack() as files:
+    with _full_disk_told(request, lambda: film.place.frames if film else place.frames), ExitStack() as files:
         with prepared.placement.cast(), _ended_by_hand(prepared):
             for chunk in _counted(pace.watched(chunks(prepared, track, kept)), prepared, place, console):
                 if film is None:  # not before there is something to write: speech may turn out to be none
                     unfinished.keep(prepared.facts, kept)
                     film = files.enter_context(closing(_film(prepared, track, place)))
-                film.write(cut(chunk, prepared.portrait))
-                if chunk.ends_window:
-                    place = film.end_window()
-                    if chunk.following is not None:
-                        unfinished.keep(prepared.facts, Kept(place, chunk.following))
+                with undisturbed():
+                    film.write(cut(chunk, prepared.portrait))
+                    if chunk.ends_window:
+                        place = film.end_window()
+                        if chunk.following is not None:
+                            unfinished.keep(prepared.facts, Kept(place, chunk.following))
         if film is None:
             raise _ended_before_it_began()
         film.finish()
@@ -136,27 +152,45 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
 
 
 def _to_standard_output(prepared: Prepared) -> Made:
+    track, out = _track(prepared), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    film = GrowingMp4(out, prepared.size, track, tags(provenance(prepared.facts)))
     try:
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
-            return _to_pipe(prepared, out)
+        with _full_disk_told(prepared.request, lambda: film.place.frames), closing(out):
+            return _to_pipe(prepared, film, track)
     except BrokenPipeError:
         raise UsageError(
             "--out - was closed by whoever read it before the film was whole; read it to its end, or name a file"
         ) from None
 
 
-def _to_pipe(prepared: Prepared, out: BinaryIO) -> Made:
-    track, pace = _track(prepared), Pace()
-    film = GrowingMp4(out, prepared.size, track, tags(provenance(prepared.facts)))
+def _to_pipe(prepared: Prepared, film: GrowingMp4, track: SoundTrack) -> Made:
+    pace = Pace()
     with prepared.placement.cast(), _ended_by_hand(prepared):
         for chunk in pace.watched(chunks(prepared, track, Kept())):
-            film.write(cut(chunk, prepared.portrait))
-            if chunk.ends_window:
-                film.end_window()
+            with undisturbed():
+                film.write(cut(chunk, prepared.portrait))
+                if chunk.ends_window:
+                    film.end_window()
     if not film.place.frames:
         raise _ended_before_it_began()
     film.finish()
     return _made(prepared, film.place.frames, pace)
+
+
+@contextmanager
+def _full_disk_told(request: Request, frames: Callable[[], int]) -> Iterator[None]:
+    """Raise UsageError where there is no room for more than so many frames."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        plays = "" if request.kind == "npz" else " and play"
+        again = "name another --out: what came through the pipe is gone" if request.from_pipe else "type the same again"
+        raise UsageError(
+            f"--out {request.out} has a disk without room ({error.strerror}): its first {frames()} frames are "
+            f"there{plays}; make room, and {again}"
+        ) from error
 
 
 def _ended_before_it_began() -> UsageError:
@@ -171,20 +205,29 @@ def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
 def chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
-    pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track))
-    sound: Sound = ArrivingSound(pieces, animator.encoders.audio)
-    if animator.loop == "published":
-        with animator.residency.present("audio", animator.encoders.audio):
-            sound = published_sound(torch.cat(list(pieces), dim=1), animator.encoders.audio, animator.clip_frames)
+    pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track, prepared.heard))
     start = kept.following
     if start is not None:
         start = Continuation(start.window, start.motion.to(device))
-    chunks = animator.frames(prepared.batch, start=start, sound=sound)
+    chunks = animator.frames(prepared.batch, start=start, sound=_sound(prepared, pieces))
     first = next(chunks, None)
     if first is None:
         raise UsageError(f"--audio {prepared.speech.name} has no sound in it; nothing was animated")
     yield first
     yield from chunks
+
+
+def _sound(prepared: Prepared, pieces: Iterator[Tensor]) -> Sound:
+    """As the encoder hears it: window by window, or all of it now."""
+    animator, context = prepared.animator, prepared.audio_context
+    audio = animator.encoders.audio
+    if context.before is not None and context.after is not None:
+        return ArrivingSound(pieces, audio, context.before, context.after)
+    with animator.residency.present("audio", audio):
+        utterance = torch.cat(list(pieces), dim=1)
+        if animator.loop == "published":
+            return published_sound(utterance, audio, animator.clip_frames)
+        return whole_sound(utterance, animator.encoders)
 
 
 def _film(prepared: Prepared, track: SoundTrack | None, place: Place) -> Film:
@@ -223,11 +266,12 @@ def _counted(chunks: Iterator[Chunk], prepared: Prepared, place: Place, console:
 def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
     animator, device = prepared.animator, prepared.placement.device
     sampling, taken = animator.sampling, animator.shortcuts.taken
-    on_gpu = prepared.placement.on_gpu
+    on_gpu, context = prepared.placement.on_gpu, str(prepared.audio_context)
     peak = torch.cuda.max_memory_allocated() if on_gpu else peak_bytes()
     settings = [
         f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance}, seed {animator.seed}",
         f"{animator.motion_frames} motion frames, {prepared.placement.precision} on {device}",
+        *([] if context == str(animator.encoders.audio.context_frames) else [f"audio context {context} frames"]),
         *(f"{name} {value}" for name, value in taken.items()),
     ]
     return Made(prepared.request.out, frames, pace, peak, ", ".join(settings))

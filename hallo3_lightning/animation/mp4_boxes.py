@@ -9,6 +9,13 @@ HEADER, LONG_HEADER = 8, 16
 """Bytes in front of what is in a box; the long one where its size needs 64 bits."""
 
 
+TYPE = slice(4, 8)
+"""Where in a header the type is."""
+
+SKIPPED, END = "skip", "free"
+"""Every player skips boxes of these types: what is not yet to be seen, and behind all fragments, that no more will follow."""
+
+
 @dataclass(frozen=True)
 class Box:
     """One box: its type, and where its header begins and its content stops."""
@@ -16,6 +23,11 @@ class Box:
     name: str
     begin: int
     stop: int
+
+
+def empty(name: str) -> bytes:
+    """A box with nothing in it."""
+    return struct.pack(">I4s", HEADER, name.encode())
 
 
 def boxes(file: BinaryIO) -> Iterator[Box]:

@@ -20,8 +20,9 @@ from einops import rearrange
 from torch import Tensor
 
 from datamodules.video.write_mp4 import KEY_FRAME_EVERY, frame_of, video_stream
-from hallo3_lightning.animation.film import BEGINNING, Place, on_disk
-from hallo3_lightning.animation.mp4_boxes import boxes
+from hallo3_lightning.animation.film import BEGINNING, PARTIAL, Place, behind, beside, on_disk
+from hallo3_lightning.animation.mp4_boxes import END, boxes, empty
+from hallo3_lightning.animation.mp4_fragments import WholeFragments
 from hallo3_lightning.animation.sound_track import PACKET, SoundTrack, begin_s
 from hallo3_lightning.geometry import FPS
 
@@ -62,7 +63,11 @@ class Mp4Film:
         file = path.open("r+b" if start.bytes else "wb")
         file.truncate(start.bytes)
         file.seek(start.bytes)
-        self._growing = GrowingMp4(file, size, sound, notes, start)
+        self._growing = GrowingMp4(WholeFragments(file), size, sound, notes, start)
+
+    @property
+    def place(self) -> Place:
+        return self._growing.place
 
     def write(self, frames: Tensor) -> None:
         self._growing.write(frames)
@@ -74,10 +79,12 @@ class Mp4Film:
 
     def finish(self) -> None:
         """The file as others write it: its table in front, sound from zero on, its length known to every player."""
-        self._growing.finish()
         if self.growing:
+            self._growing.finish()
+            os.fsync(self._growing.file.fileno())
             return
-        aside = self.path.with_name(f"{self.path.name}.partial")
+        self._growing.end_sound()
+        aside = beside(self.path, PARTIAL)
         try:
             _settled(self.path, aside, self._growing.lead_s, self.notes)
         except OSError:
@@ -97,7 +104,7 @@ class GrowingMp4:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: BinaryIO | WholeFragments,
         size: tuple[int, int],
         sound: SoundTrack | None,
         notes: Mapping[str, str],
@@ -129,17 +136,25 @@ class GrowingMp4:
         return self.place
 
     def finish(self) -> None:
-        """Append the sound that is left."""
+        """Append what is left of the sound, and that this was all."""
+        self.end_sound()
+        self.file.write(empty(END))
+        self.file.flush()
+
+    def end_sound(self) -> None:
+        """Append the sound that is left, as far as there is a picture: live speech may be ended while it is ahead."""
+        if self.sound is not None:
+            self.sound.cut(Fraction(self.place.frames, FPS))
         rest = self._heard(None)
         if rest:
             self._append([], rest, self.place.frames)
         self.file.flush()
 
     def _heard(self, until_s: Fraction | None) -> list[av.Packet]:
-        """The packets of sound that begin before then, all that are left for None; not those of an earlier making."""
+        """The packets of sound that end by then, all that are left for None; not those of an earlier making."""
         if self.sound is None:
             return []
-        taken = list(self.sound.before(until_s))
+        taken = list(self.sound.until(until_s))
         known, taken = taken[: self._known], taken[self._known :]
         self._known -= len(known)
         for packet in taken:
@@ -165,8 +180,7 @@ class GrowingMp4:
         written = b"".join(data[box.begin : box.stop] for box in boxes(buffer) if box.name in wanted)
         self.file.write(written)
         self.file.flush()
-        before = self.place
-        self.place = Place(frames, before.bytes + len(written), before.parts + 1, before.sounds + len(sound))
+        self.place = behind(self.place, written, frames - self.place.frames, len(sound))
 
     def _mux(self, container: OutputContainer, video: list[av.Packet], sound: list[av.Packet]) -> None:
         template = (self._encoder or _Encoder(self.size)).stream

@@ -1,7 +1,7 @@
 """A picture file as people have them, as upright RGB of 8 bits."""
 
+import os
 import warnings
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -20,26 +20,34 @@ BEHIND = 128
 """Grey that stands behind what is transparent."""
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3], turned as its EXIF tag says; of an animation the first frame, transparency over mid-grey.
+def read_picture(image: str) -> np.ndarray:
+    """A file -> uint8 [H, W, 3], turned as its EXIF tag says; of an animation the first frame, transparency over mid-grey.
 
     Depths of 16 and 32 bits and floating point become 8 bits. Raises UsageError for a file that is no picture of FORMATS, is
     damaged, holds numbers that are not finite, or claims more than MAX_PIXELS.
     """
-    with _opened(path) as file:
-        return _decoded(path, file)
+    with _opened(image) as file:
+        return _decoded(image, file)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(image: str) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open(image, "rb", opener=_at_once)
     except OSError as error:  # not there, a folder, a ring of links, not ours to read
         raise UsageError(
-            f"no picture at --image {path} ({error.strerror}); name a png, jpeg, webp or another picture file"
+            f"no picture at --image '{image}' ({error.strerror}); name a png, jpeg, webp or another picture file"
         ) from error
 
 
-def _decoded(path: Path, file: BinaryIO) -> np.ndarray:
+def _at_once(path: str, flags: int) -> int:
+    """A pipe is read to its end (`--image <(convert ...)`); one that nobody has open to write has ended, and is not
+    waited for."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _decoded(path: str, file: BinaryIO) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is refused here, or does no harm
@@ -48,7 +56,7 @@ def _decoded(path: Path, file: BinaryIO) -> np.ndarray:
                 return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise UsageError(
-            f"--image {path} is no picture that Pillow can read safely; give a png, jpeg, webp, avif, gif, bmp or tiff"
+            f"--image {path} is empty, or no picture that Pillow can read safely; give a png, jpeg, webp, avif, gif, bmp or tiff"
         ) from error
     except Image.DecompressionBombError:
         _refuse_bomb(path, None)
@@ -59,7 +67,7 @@ def _decoded(path: Path, file: BinaryIO) -> np.ndarray:
         raise UsageError(f"--image {path} is damaged ({error}); save it again") from error
 
 
-def _refuse_bomb(path: Path, pixels: int | None) -> None:
+def _refuse_bomb(path: str, pixels: int | None) -> None:
     if pixels is None or pixels > MAX_PIXELS:
         says = "far more" if pixels is None else f"{pixels:,}"
         raise UsageError(f"--image {path} claims {says} pixels, at most {MAX_PIXELS:,} are read; make it smaller")

@@ -59,11 +59,10 @@ def device_of(told: str | None) -> str:
     """The device that --device names, by default a GPU if there is one. Raises UsageError where it is not there."""
     if told is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = told.partition(":")
-    devices = torch.cuda.device_count()
-    there = kind == "cpu" or (kind == "cuda" and (number or "0").isdecimal() and int(number or 0) < devices)
-    if not there:
-        raise UsageError(f"--device is {told}, which this machine does not have; give cpu, cuda or cuda:NUMBER")
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", *(["cuda"] if gpus else []), *gpus]
+    if told not in there:
+        raise UsageError(f"--device is {told}, which this machine does not have; expected {' or '.join(there)}")
     return told
 
 

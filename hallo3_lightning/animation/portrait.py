@@ -60,7 +60,7 @@ def looked_at(image: str, face: str, embedded: bool = False) -> Seen:
     weights read a face embedding. Raises UsageError for what cannot be read or found.
     """
     at = sample_address(image)
-    seen = of_sample(*at) if at else of_picture(Path(image), face, embedded)
+    seen = of_sample(*at) if at else of_picture(image, face, embedded)
     if embedded and seen.embedding is None:
         raise UsageError(
             f"these weights read a face embedding and --image {image} has none: give --face FOLDER with detector and "
@@ -91,26 +91,26 @@ def of_sample(shards: Path, split: str, key: str) -> Seen:
     return Seen(picture, face, sample.face_embedding, sample.caption)
 
 
-def of_picture(path: Path, face: str, embedded: bool) -> Seen:
+def of_picture(image: str, face: str, embedded: bool) -> Seen:
     """A picture file, and the face that --face says or finds."""
-    picture = read_picture(path)
+    picture = read_picture(image)
     if face == "none":
         warning = (
             "no --face: the whole picture counts as face; give left,top,right,bottom or a folder of detector files"
         )
         return Seen(picture, None, warning=warning)
     if face and Path(face).is_dir():  # the name of nothing is that of the folder one is in
-        return _found(picture, path, Path(face), embedded)
+        return _found(picture, image, Path(face), embedded)
     return Seen(picture, Face(_box(face, picture.shape)))
 
 
-def _found(picture: np.ndarray, path: Path, folder: Path, embedded: bool) -> Seen:
-    found = finder(folder, with_embeddings=embedded)
+def _found(picture: np.ndarray, image: str, folder: Path, embedded: bool) -> Seen:
+    found = finder(folder, with_embeddings=embedded, option="--face")
     assert found is not None
-    faces = found.faces(picture, path.name, 0)
+    faces = found.faces(picture, Path(image).name, 0)
     if not faces:
         raise UsageError(
-            f"no face was found in --image {path}; give its box as --face left,top,right,bottom, or --face none"
+            f"no face was found in --image {image}; give its box as --face left,top,right,bottom, or --face none"
         )
     warning = f"{len(faces)} faces were found; the largest is animated" if len(faces) > 1 else ""
     embedding = found.embedding(picture, faces[0]) if embedded else None

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from hallo3_lightning.animation.animator import Animator
+from hallo3_lightning.animation.audio_context import EVERYTHING, AudioContext, asked, trained_with
 from hallo3_lightning.animation.budget import fitting, needs_of, parsed
 from hallo3_lightning.animation.division import UNDIVIDED, Division
 from hallo3_lightning.animation.facts import facts_of
@@ -25,7 +26,7 @@ from hallo3_lightning.animation.windows import check_motion_frames
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
-from hallo3_lightning.geometry import pixel_frames
+from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, pixel_frames
 from hallo3_lightning.model.frozen import FrozenEncoders
 
 
@@ -42,6 +43,7 @@ class Prepared:
     heard: Heard | None
     """None of what comes through a pipe."""
     facts: Mapping[str, Any]
+    audio_context: AudioContext
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,8 +76,18 @@ def prepare(request: Request, console: Console, division: Division = UNDIVIDED) 
     batch = _batch(portrait, request.prompt, placement.device)
     audio = "through a pipe" if heard is None else heard.digest
     facts = facts_of(animator, batch, portrait, audio, fingerprint, placement.precision, request.kind)
-    facts |= {"compiled": request.compile, "processes": division.ranks}
-    return Prepared(request, animator, placement, batch, portrait, speech, heard, facts)
+    context = _audio_context(request, network, encoders)
+    facts |= {"audio_context_frames": str(context), "compiled": request.compile, "processes": division.ranks}
+    return Prepared(request, animator, placement, batch, portrait, speech, heard, facts, context)
+
+
+def _audio_context(request: Request, network: Trained, encoders: FrozenEncoders) -> AudioContext:
+    if request.loop == "published":
+        return EVERYTHING
+    if request.audio_context_frames is not None:
+        return asked(request.audio_context_frames)
+    frames = encoders.audio.context_frames if network.heard_takes else AUDIO_CONTEXT_FRAMES
+    return trained_with(frames, is_live=request.from_pipe)
 
 
 def _motion_frames(request: Request, network: Trained) -> int:

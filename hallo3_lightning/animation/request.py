@@ -5,9 +5,12 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from hallo3_lightning.animation.audio_context import EVERYTHING, asked
+from hallo3_lightning.animation.film import BEGINNING, BESIDE, Place, beside
 from hallo3_lightning.animation.frames_film import PICTURE
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
@@ -70,6 +73,7 @@ class Request:
     changes: Changes = Changes()
     shortcuts: Shortcuts = Shortcuts()
     loop: Loop = "exact"
+    audio_context_frames: int | str | None = None
     seed: int = 0
     motion_frames: int | None = None
     device: str | None = None
@@ -88,15 +92,21 @@ class Request:
     def from_pipe(self) -> bool:
         return self.audio == PIPE
 
-    @property
+    @cached_property
     def path(self) -> Path:
-        """Where the film goes."""
-        return Path(self.out)
+        """Where the film goes: behind a link, so that what lies beside the film is on its disk and the link stays."""
+        named = Path(self.out)
+        if not os.path.islink(named):  # noqa: PTH114 - is_symlink() raises for a name that is too long, which is told later
+            return named
+        found = Path(os.path.realpath(named))
+        if found.is_symlink():
+            raise UsageError(f"--out {self.out} is a link that leads to itself; name another")
+        return found
 
     @property
     def kind(self) -> Format:
         """The form that is asked for, or that the name of --out says."""
-        named = "mp4" if self.to_pipe else SUFFIXES.get(self.path.suffix.lower())
+        named = "mp4" if self.to_pipe else SUFFIXES.get(Path(self.out).suffix.lower())
         found = self.format or named
         if found is None:
             raise UsageError(
@@ -115,10 +125,7 @@ class Request:
             raise UsageError("--out - is standard output, which takes an mp4 with --stream, and cannot be resumed")
         if self.pcm_hz is not None and not (self.from_pipe and 4_000 <= self.pcm_hz <= 192_000):
             raise UsageError("--pcm says the rate of bare samples that come through --audio -; it is 4000 to 192000")
-        if self.from_pipe and self.loop == "published":
-            raise UsageError(
-                "--loop published hears all of the speech at once, which a pipe cannot give; record it to a file"
-            )
+        self._check_hearing()
         if self.from_pipe and self.resume:
             raise UsageError("--resume cannot hear again what came through --audio -; record it to a file")
         for name, given, stream in (("--audio", self.from_pipe, sys.stdin), ("--out", self.to_pipe, sys.stdout)):
@@ -128,7 +135,20 @@ class Request:
                 )
         if not self.to_pipe:
             _check_place(self.path, self.kind)
-            _check_apart(self.path, {"--image": self.image, "--audio": self.audio})
+            _check_apart(self.path, self.kind, {"--image": self.image, "--audio": self.audio})
+
+    def _check_hearing(self) -> None:
+        context = None if self.audio_context_frames is None else asked(self.audio_context_frames)
+        if self.loop == "published" and context not in (None, EVERYTHING):
+            raise UsageError(
+                f"--loop published hears all of the speech, not {context} frames around a window; leave "
+                "--audio-context-frames or --loop out"
+            )
+        everything = "--loop published" if self.loop == "published" else f"--audio-context-frames {context}"
+        if self.from_pipe and (self.loop == "published" or context == EVERYTHING):
+            raise UsageError(
+                f"{everything} hears all of the speech at once, which a pipe cannot give; record it to a file"
+            )
 
 
 def _check_place(path: Path, kind: Format) -> None:
@@ -150,10 +170,13 @@ def _check_place(path: Path, kind: Format) -> None:
         )
 
 
-def _check_apart(path: Path, given: Mapping[str, str]) -> None:
+def _check_apart(path: Path, kind: Format, given: Mapping[str, str]) -> None:
     """What the film is made of must outlast its making, also under another name or as one picture of a folder."""
     for name, source in given.items():
         file = Path(source).absolute()
+        for needed in (beside(path, suffix) for suffix in BESIDE[kind]):
+            if _is_same(needed, file):
+                raise UsageError(f"--out {path} needs {needed} while it is made, where {name} is; name another")
         if _is_same(path, file) or (PICTURE.fullmatch(file.name) and _is_same(path, file.parent)):
             raise UsageError(f"--out {path} is where {name} {source} is, which it would replace; name another")
 
@@ -165,11 +188,14 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-BYTES_A_PIXEL = {"mp4": 0.25, "png": 3.0, "npz": 6.0}
-"""On the disk, at most, while a film is made: H.264 twice for a noisy film, arrays as they are and once more packed."""
+BYTES_A_PIXEL = {"mp4": 0.125, "png": 3.0, "npz": 3.0}
+"""On the disk, at most, as frames are written: H.264 of a noisy film, arrays and pictures as they are."""
 
-SOUND_BYTES_A_FRAME = 2 * 2 * BIT_RATE // 8 // FPS
-"""Of an mp4: two channels, twice."""
+WRITTEN_AGAIN = ("mp4", "npz")
+"""Forms that are whole twice when they are finished: as they grew, and as they stay."""
+
+SOUND_BYTES_A_FRAME = 2 * BIT_RATE // 8 // FPS
+"""Of an mp4: two channels."""
 
 MOST_MOTION_FRAMES = 8
 
@@ -177,11 +203,12 @@ BYTES_BESIDE = 2**18
 """Of any film, at least: notes, tables, and what is kept to go on with, beside the motion frames."""
 
 
-def check_disk(path: Path, kind: Format, frames: int, size: tuple[int, int]) -> None:
-    """Raise UsageError where a film of that many frames of a size would not fit."""
-    motion = 2 * 3 * MOST_MOTION_FRAMES * size[0] * size[1]
-    sound = frames * SOUND_BYTES_A_FRAME if kind == "mp4" else 0
-    wanted = int(frames * size[0] * size[1] * BYTES_A_PIXEL[kind]) + sound + motion + BYTES_BESIDE
+def check_disk(path: Path, kind: Format, frames: int, size: tuple[int, int], there: Place = BEGINNING) -> None:
+    """Raise UsageError where what is not yet there of a film of that many frames of a size would not fit."""
+    coming, pixels = frames - there.frames, size[0] * size[1]
+    growing = int(coming * pixels * BYTES_A_PIXEL[kind]) + (coming * SOUND_BYTES_A_FRAME if kind == "mp4" else 0)
+    again = there.bytes + growing if kind in WRITTEN_AGAIN else 0
+    wanted = growing + again + 2 * 3 * MOST_MOTION_FRAMES * pixels + BYTES_BESIDE
     free = shutil.disk_usage(path.absolute().parent).free
     if wanted > free:
         other = "or name another disk" if kind == "mp4" else "name another disk, or give --format mp4"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
-from hallo3_lightning.model.frozen import AudioEncoder, clamped_windows, windows
+from hallo3_lightning.model.frozen import AudioEncoder, FrozenEncoders, clamped_windows, windows
 
 
 class Sound(Protocol):
@@ -46,6 +46,36 @@ class KnownSound:
         return torch.cat([*[before] * silent, part, *[self.whole[:, -1:]] * missing], dim=1)
 
 
+@dataclass(frozen=True)
+class ClipSound:
+    """Sound of a clip [B, (F + 4) * 640], with its real neighbours, for a video of `total_frames`.
+
+    A window hears its own frames and AUDIO_CONTEXT_FRAMES on either side, as clips do in training; features of what lies
+    beyond F are as in KnownSound.
+    """
+
+    waveform: Tensor
+    encoder: AudioEncoder
+    total_frames: int
+
+    def there(self, start: int, stop: int) -> int:
+        return min(stop, self.total_frames)
+
+    def features(self, start: int, count: int) -> Tensor | None:
+        frames = self.waveform.shape[1] // SAMPLES_PER_FRAME - 2 * AUDIO_CONTEXT_FRAMES
+        first = min(max(start, 0), frames - 1)
+        last = max(min(start + count, frames), first + 1)
+        heard = self.waveform[:, audio_samples(first) : audio_samples(last + 2 * AUDIO_CONTEXT_FRAMES)]
+        return KnownSound(windows(self.encoder.encode(heard)), last - first).features(start - first, count)
+
+
+def whole_sound(waveform: Tensor, encoders: FrozenEncoders) -> KnownSound:
+    """A whole utterance [B, samples] as `hallo3 cache` hears a take: all at once, so that memory grows with its length."""
+    frames = math.ceil(waveform.shape[1] / SAMPLES_PER_FRAME)
+    filled = pad(waveform, (0, audio_samples(frames) - waveform.shape[1]))
+    return KnownSound(windows(encoders.whole_take(filled)), frames)
+
+
 def published_sound(waveform: Tensor, encoder: AudioEncoder, clip_frames: int) -> KnownSound:
     """A whole utterance [B, samples] as the published code hears it: all at once, so that memory grows with its length.
 
@@ -56,11 +86,13 @@ def published_sound(waveform: Tensor, encoder: AudioEncoder, clip_frames: int) -
 
 
 class ArrivingSound:
-    """Sound of which a window hears its own frames and some around them, with silence beyond both ends.
+    """Sound of which a window hears its own frames and some around them.
 
     A window can be sampled as soon as its sound and `after` frames have come, and what came long before is forgotten:
     memory does not grow with length. An encoder that listens far (wav2vec2) gives other features the more it hears;
-    with the defaults it hears what it does in training on clips.
+    with the defaults it hears what it does in training on clips. Beyond both ends it hears AUDIO_CONTEXT_FRAMES of
+    silence, as in training, and no more: invented silence would change the features of all the rest. Frames behind the
+    end, which nobody sees, have the features of the last.
 
     Args:
         pieces: waveforms [B, samples] in [-1, 1], 16 kHz, of any lengths, one after the other; asked for when needed.
@@ -93,12 +125,19 @@ class ArrivingSound:
         self.there(start, start + count)
         if self._kept is None:
             return None
-        first, last = audio_samples(start - self.before), audio_samples(start + count + self.after)
+        end = math.ceil(self._end / SAMPLES_PER_FRAME)  # of the sound, unless there is more than is heard
+        assert start < end, "a window without sound is none"
+        first = max(start - self.before, -AUDIO_CONTEXT_FRAMES)
+        last = min(start + count + self.after, end + AUDIO_CONTEXT_FRAMES)
+        around = windows(self.encoder.encode(self._between(audio_samples(first), audio_samples(last))))
+        return KnownSound(around, around.shape[1]).features(start - first - AUDIO_CONTEXT_FRAMES, count)
+
+    def _between(self, first: int, last: int) -> Tensor:
+        """Samples [B, last - first], silent where there are none."""
+        assert self._kept is not None
         inside = self._kept[:, max(first - self._first, 0) : last - self._first]
-        behind = last - first - max(self._first - first, 0) - inside.shape[1]
-        heard = self.encoder.encode(pad(inside, (max(self._first - first, 0), behind)))
-        around = self.before - AUDIO_CONTEXT_FRAMES
-        return windows(heard[:, around : around + count + 2 * AUDIO_CONTEXT_FRAMES])
+        before = max(self._first - first, 0)
+        return pad(inside, (before, last - first - before - inside.shape[1]))
 
     def _read(self) -> None:
         """Take one more piece, and drop what no window will hear again."""

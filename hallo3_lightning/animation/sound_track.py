@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import av
 
+from hallo3_lightning.animation.by_hand import undisturbed
+
 RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 """Those that AAC knows, the highest first. Source: ISO/IEC 14496-3, table 1.18."""
 
@@ -27,7 +29,7 @@ class SoundTrack:
         self.rate_hz = min((rate for rate in RATES_HZ if rate >= rate_hz), default=RATES_HZ[0])
         self.layout = "mono" if channels == 1 else "stereo"
         self._waiting: deque[av.Packet] = deque()
-        self._samples = 0
+        self._samples, self._is_ended = 0, False
         self._resampler: av.AudioResampler | None = None
         self._kind: tuple[int, str, str] | None = None
         # nothing is written into this one: it lends its stream to those that the packets are written into
@@ -43,16 +45,29 @@ class SoundTrack:
             self._flush()
             self._resampler, self._kind = av.AudioResampler("fltp", self.layout, self.rate_hz), kind
         assert self._resampler is not None
-        self._encode(self._resampler.resample(frame))
+        with undisturbed():  # or the packets between encoder and queue are lost
+            self._encode(self._resampler.resample(frame))
 
     def end(self) -> None:
         """Nothing more will be heard."""
-        self._flush()
-        self._waiting.extend(self.stream.encode())
+        if not self._is_ended:
+            self._flush()
+            self._waiting.extend(self.stream.encode())
+            self._is_ended = True
 
-    def before(self, time_s: Fraction | None) -> Iterator[av.Packet]:
-        """Take out the packets that begin before that time; all for None."""
-        while self._waiting and (time_s is None or begin_s(self._waiting[0]) < time_s):
+    def cut(self, time_s: Fraction) -> None:
+        """Nothing more will be heard, and what was heard behind that time is forgotten."""
+        self.end()
+        while self._waiting and begin_s(self._waiting[-1]) >= time_s:
+            self._waiting.pop()
+        if self._waiting and end_s(self._waiting[-1]) > time_s:
+            last = self._waiting[-1]
+            assert last.time_base is not None
+            last.duration = round((time_s - begin_s(last)) / last.time_base)
+
+    def until(self, time_s: Fraction | None) -> Iterator[av.Packet]:
+        """Take out the packets that end by that time; all for None."""
+        while self._waiting and (time_s is None or end_s(self._waiting[0]) <= time_s):
             yield self._waiting.popleft()
 
     def _flush(self) -> None:
@@ -72,3 +87,10 @@ def begin_s(packet: av.Packet) -> Fraction:
     assert packet.pts is not None
     assert packet.time_base is not None
     return packet.pts * packet.time_base
+
+
+def end_s(packet: av.Packet) -> Fraction:
+    """When they end."""
+    assert packet.duration is not None
+    assert packet.time_base is not None
+    return begin_s(packet) + packet.duration * packet.time_base

@@ -1,6 +1,5 @@
 """Speech of any format, rate and length as 16 kHz mono, a piece at a time."""
 
-import errno
 import hashlib
 import math
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from einops import rearrange
 from datamodules.video.sound_track import is_finite
 from datamodules.video.untrusted_video import CONTAINERS
 from hallo3_lightning.animation.sound_track import SoundTrack
-from hallo3_lightning.animation.told_length import broken_off
+from hallo3_lightning.animation.told_length import broken_off, without_padding
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
@@ -30,6 +29,9 @@ PIPE = "-"
 
 LOUDEST = 1 << 16
 """In full scales: what was written as 16-bit numbers into a file of floats is only clipped. AAC takes no more than 1e16."""
+
+LOWEST_HZ, HIGHEST_HZ = 4_000, 768_000
+"""Rates of recordings. Below, a few bytes would be an hour of film; above, FFmpeg takes gigabytes to resample."""
 
 
 class Readable(Protocol):
@@ -73,26 +75,37 @@ class Speech:
         """Decode a file once, and keep nothing of it. Raises UsageError where there is nothing to hear."""
         assert isinstance(self.source, Path)
         duration_s, first = Fraction(0), None
-        for frame in self._frames():
-            duration_s += Fraction(frame.samples, frame.sample_rate)
-            first = first or (frame.sample_rate, frame.layout.nb_channels)
-        if first is None or duration_s == 0:
-            raise UsageError(f"--audio {self.name} has no sound in it, its length is zero; record it again")
         with self._opened() as container:
-            warning = broken_off(self.source, container, duration_s)
+            for frame in self._decoded(container):
+                duration_s += Fraction(frame.samples, frame.sample_rate)
+                first = first or (frame.sample_rate, frame.layout.nb_channels)
+            if first is None or duration_s == 0:
+                raise UsageError(f"--audio {self.name} has no sound in it, its length is zero; record it again")
+            warning = broken_off(self.name, self.source, container, duration_s)
+            duration_s = without_padding(container, duration_s)
         return Heard(duration_s, *first, _digest(self.source), warning)
 
-    def pieces(self, sound: SoundTrack | None = None) -> Iterator[np.ndarray]:
+    def pieces(self, sound: SoundTrack | None = None, heard: Heard | None = None) -> Iterator[np.ndarray]:
         """The speech from its beginning: float32 [S] in [-1, 1] at 16 kHz, mono, S as it comes; `sound` hears it too.
 
+        heard: what a survey found; then the pieces are as long together, and what fills the file behind them is left out.
         Numbers are those of `datamodules.video.sound_track`, which made the training data. Raises UsageError where it
         cannot be decoded.
         """
+        left = None if heard is None else math.ceil(heard.duration_s * SAMPLE_RATE_HZ)
+        for piece in self._resampled(sound):
+            kept = piece[:left]
+            if left is not None:
+                left -= len(kept)
+            if len(kept):
+                yield kept
+
+    def _resampled(self, sound: SoundTrack | None) -> Iterator[np.ndarray]:
         resampler, kind = None, None
         for frame in self._frames():
             if sound is not None:
                 sound.hear(frame)
-            if kind != (kind := (frame.sample_rate, frame.layout.name, frame.format.name)):
+            if kind != (kind := _kind(frame)):
                 yield from _samples(resampler, None)
                 resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
             yield from _samples(resampler, frame)
@@ -102,24 +115,35 @@ class Speech:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         with self._opened() as container:
-            if not container.streams.audio:
-                raise UsageError(f"--audio {self.name} has no sound track; give a recording, or a video with sound")
-            for frame in container.decode(container.streams.audio[0]):
-                if not is_finite(frame, LOUDEST):
-                    raise UsageError(
-                        f"--audio {self.name} holds numbers that are not finite, or beyond {LOUDEST} times full scale; export "
-                        "it again"
-                    )
-                frame.pts = None  # samples are counted: a hole in the stamps would part sound from picture
-                yield frame
+            yield from self._decoded(container)
+
+    def _decoded(self, container: InputContainer) -> Iterator[av.AudioFrame]:
+        if not container.streams.audio:
+            raise UsageError(f"--audio {self.name} has no sound track; give a recording, or a video with sound")
+        kind = None
+        for frame in container.decode(container.streams.audio[0]):
+            frame.pts = None  # samples are counted: a hole in the stamps would part sound from picture
+            if kind != (kind := _kind(frame)) and not _can_be_mixed(frame):
+                raise UsageError(
+                    f"--audio {self.name} says that its sound is '{frame.layout.name}' at {frame.sample_rate} Hz; expected "
+                    f"channels that FFmpeg can mix (mono, stereo, 5.1, up to 22.2) at {LOWEST_HZ} to {HIGHEST_HZ} Hz: export "
+                    "it again, mono or stereo at 48000 Hz"
+                )
+            if not is_finite(frame, LOUDEST):
+                raise UsageError(
+                    f"--audio {self.name} holds numbers that are not finite, or beyond {LOUDEST} times full scale; export "
+                    "it again"
+                )
+            yield frame
 
     @contextmanager
     def _opened(self) -> Iterator[InputContainer]:
+        # two walls: some playlists are stopped by their form and by the protocol alone, and never ask `io_open`
         limits = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
         bare: dict[str, Any] = {}
         if self.pcm_hz is not None:
             bare = {"format": "s16le", "options": {"sample_rate": str(self.pcm_hz), "ch_layout": "mono"}}
-        file = _opened_file(self.source)
+        file = self._file()
         try:
             with file, av.open(
                 file, "r", container_options=limits, metadata_errors="replace", io_open=_refuse, **bare
@@ -129,8 +153,23 @@ class Speech:
             if isinstance(file, _Pipe) and file.is_ended_by_hand:
                 raise KeyboardInterrupt from error
             raise UsageError(
-                f"--audio {self.name} cannot be decoded (FFmpeg says: {error.strerror}); give a wav, mp3, m4a, ogg or flac, "
-                "or a video with sound"
+                f"--audio {self.name} cannot be decoded (FFmpeg says: {error.strerror}): it is cut off, damaged or no "
+                "recording; copy it again, or give a wav, mp3, m4a, ogg or flac, or a video with sound"
+            ) from error
+
+    def _file(self) -> Any:
+        """What FFmpeg reads. Raises UsageError for a path that cannot be read twice, or not at all."""
+        if not isinstance(self.source, Path):
+            return _Pipe(self.source)
+        try:
+            if self.source.exists() and not self.source.is_file() and not self.source.is_dir():
+                raise UsageError(
+                    f"--audio {self.name} is a pipe or a device, and a recording is read twice; pipe it into --audio -"
+                )
+            return self.source.open("rb")
+        except OSError as error:  # not there, a folder, a ring of links, not ours to read
+            raise UsageError(
+                f"no recording at --audio '{self.name}' ({error.strerror}); name a sound file, or - for standard input"
             ) from error
 
 
@@ -160,19 +199,25 @@ class _Pipe:
         """It is not ours to close."""
 
 
-def _opened_file(source: Path | Readable) -> Any:
-    if not isinstance(source, Path):
-        return _Pipe(source)
-    try:
-        return source.open("rb")
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
-            raise
-        raise UsageError(f"no recording at --audio {source}; name a sound file, or - for standard input") from error
-
-
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
     raise UsageError("--audio asks for another file, which is never opened; give the recording itself")
+
+
+def _kind(frame: av.AudioFrame) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _can_be_mixed(frame: av.AudioFrame) -> bool:
+    """Whether FFmpeg makes mono of such sound, which it says by trying."""
+    if not LOWEST_HZ <= frame.sample_rate <= HIGHEST_HZ:
+        return False
+    silence = av.AudioFrame(frame.format.name, frame.layout.name, 1)  # trying changes what is tried
+    silence.sample_rate = frame.sample_rate
+    try:
+        av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ).resample(silence)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _samples(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:

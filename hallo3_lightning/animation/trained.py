@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from datamodules.cached import manifest
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.conditioning.conditioner import NONE, Inputs
 from hallo3_lightning.conditioning.motion import Corruption
@@ -45,6 +46,8 @@ class Trained:
     motion_frames: int
     precision: str
     """Of the trainer that trained it."""
+    heard_takes: bool
+    """Whether it learnt features of an encoder that heard whole takes, not clips."""
 
     def pixels(self, video: VideoEncoder) -> tuple[int, int]:
         """Height and width of its pictures, by its latents and how many pixels the autoencoder makes of one."""
@@ -104,30 +107,33 @@ def _found(encoders: Encoders, place: Path, folders: Mapping[str, str | None]) -
     places = {kind: folders.get(kind) or getattr(encoders, f"{kind}_folder") for kind in ("video", "text", "audio")}
     found = {kind: _beside(place, folder) if folder else "" for kind, folder in places.items()}
     for kind, folder in found.items():
-        if folder and not Path(folder).is_dir():
+        if folder and not (Path(folder) / "config.json").is_file():
             raise UsageError(
-                f"the {kind} encoder of '{place}' is not at {places[kind]}; say where it is with --{kind}-encoder FOLDER"
+                f"the {kind} encoder of '{place}' is not at {places[kind]} (no config.json there); say where it is with "
+                f"--{kind}-encoder FOLDER"
             )
     return replace(encoders, **{f"{kind}_folder": folder for kind, folder in found.items()})
 
 
 def _network(place: Path, configs: Sequence[str]) -> Trained:
     """What the config says of the network. Raises UsageError where a value is missing, of another kind, or unknown."""
-    config = _config(place, configs)
+    file = {"the file": _config(place, configs)}
     try:
-        model = config["model"]
+        config = _settings(file, "the file")
+        model = _settings(config, "model")
         return Trained(
             place,
-            built(Backbone, model["backbone"]),
-            built(Inputs, model["inputs"]),
-            built(Sampling, model["sampling"]),
-            built(Corruption, model["corruption"]),
-            built(Encoders, model["encoders"]),
+            built(Backbone, _settings(model, "backbone")),
+            built(Inputs, _settings(model, "inputs")),
+            built(Sampling, _settings(model, "sampling")),
+            built(Corruption, _settings(model, "corruption")),
+            built(Encoders, _settings(model, "encoders")),
             str(model["identity"]),
             str(model.get("audio", NONE)),
             model.get("options"),
             int(model["motion_frames"]),
-            str(config["trainer"]["precision"]),
+            str(_settings(config, "trainer")["precision"]),
+            _heard_takes(place, _settings(config, "data")),
         )
     except UsageError:
         raise
@@ -137,7 +143,23 @@ def _network(place: Path, configs: Sequence[str]) -> Trained:
         raise _damaged(place, str(error)) from error
 
 
-def _config(place: Path, configs: Sequence[str]) -> Mapping[str, Any]:
+def _settings(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = config[name]
+    if not isinstance(found, Mapping):
+        held = "nothing" if found is None else f"a {type(found).__name__}"
+        raise TypeError(f"{name} holds {held} where settings by name are expected")
+    return found
+
+
+def _heard_takes(place: Path, data: Mapping[str, Any]) -> bool:
+    """Of a run: where a cache had its sound; one that is gone had it, as by default. Published weights did."""
+    if is_weights(place):
+        return True
+    made = [manifest(Path(_beside(place, folder))) for folder in data["cache"] or ()]
+    return any(one is None or "audio" in one[0].signals for one in made)
+
+
+def _config(place: Path, configs: Sequence[str]) -> Any:
     file = place / "config.yaml"
     if is_weights(place):
         from hallo3_lightning.training.settings import resolved  # late: Lightning takes seconds to import

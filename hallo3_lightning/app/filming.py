@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ from typing import IO
 from safetensors import SafetensorError, safe_open
 
 from hallo3_lightning.animation.unfinished import ABOUT, STATE, Unfinished
+from hallo3_lightning.app.progress import GrowingFrames, Remaining
 
 WIDE = {"COLUMNS": "10000"}
 """What it says is shown on a page, which breaks lines itself."""
@@ -31,6 +33,7 @@ class Filming:
 
     def __init__(self, arguments: Sequence[str], out: Path) -> None:
         self.out, self.was_stopped = out, False
+        self._growing, self._remaining = GrowingFrames(out), Remaining(time.monotonic(), self.frames)
         # not pipes: nobody reads while it runs, and a full pipe would stop it
         self._said, self._complained = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -57,6 +60,15 @@ class Filming:
                 return json.loads(file.metadata()[ABOUT])["place"]["frames"]
         except (FileNotFoundError, SafetensorError):  # not begun, or just finished
             return 0
+
+    @property
+    def frames_so_far(self) -> int:
+        """Also of a window that is not finished."""
+        return max(self._growing.count(), self.frames)
+
+    def left_s(self, total: int) -> float | None:
+        """Seconds until it has so many frames; None before that can be told."""
+        return self._remaining.left_s(time.monotonic(), self.frames, total)
 
     @property
     def told(self) -> str:

@@ -75,6 +75,9 @@ class Page:
         with gradio.Row():
             image = gradio.File(label="Portrait: any picture", elem_id="image", height=120)
             audio = gradio.File(label="Speech: any recording", elem_id="audio", height=120)
+        sample = gradio.Textbox(
+            label="or a sample of shards", info="SHARDS:SPLIT/KEY, in place of a picture", elem_id="sample"
+        )
         seen = gradio.HTML()
         image.change(picture, image, seen, show_progress="hidden")
         prompt = gradio.Textbox(label="Prompt", info="what the video shows, in words", elem_id="prompt")
@@ -83,7 +86,7 @@ class Page:
             chosen = gradio.Dropdown(label="Weights", info="who animates", multiselect=True, elem_id="weights")
         grids.input(self._of_grid, grids, chosen)
         blocks.load(self._there, None, [grids, chosen])
-        return [image, audio, prompt, grids, chosen]
+        return [image, sample, audio, prompt, grids, chosen]
 
     def _fields(self) -> list[gradio.components.Component]:
         fields = []
@@ -110,7 +113,7 @@ class Page:
             raise gradio.Error(str(error), print_exception=False) from error
 
     def _animate(
-        self, request: gradio.Request, image: str | None, audio: str | None, prompt: str, grid: str | None,
+        self, request: gradio.Request, image: str | None, sample: str, audio: str | None, prompt: str, grid: str | None,
         chosen: list[str] | None, *values: Any,
     ) -> Iterator[tuple[str, str]]:  # fmt: skip
         who = [candidate for candidate in self._offered(grid) if str(candidate.weights) in (chosen or ())]
@@ -118,7 +121,7 @@ class Page:
         arguments = [f"--prompt={prompt}"] if prompt else []
         arguments += typed(self.options, dict(zip(names, values, strict=True)))
         screening = self._screenings.setdefault(str(request.session_hash), Screening(self.films))
-        for shown in screening.shown(Wanted(image, audio, who, arguments)):
+        for shown in screening.shown(Wanted(sample.strip() or image, audio, who, arguments)):
             yield shown.status, shown.films
 
     def _stop(self, request: gradio.Request) -> None:

@@ -20,7 +20,8 @@ FILE_ROUTE = "/gradio_api/file="
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is animated, and by whom. arguments: what is typed beside --image, --audio, --weights and --out."""
+    """What is animated, and by whom. image: a file, or SHARDS:SPLIT/KEY. arguments: what is typed beside --image, --audio,
+    --weights and --out."""
 
     image: str | None
     audio: str | None
@@ -30,7 +31,7 @@ class Wanted:
     def check(self) -> int:
         """Frames that a film will have. Raises UsageError for what is not there, or cannot be heard."""
         if self.image is None:
-            raise UsageError("there is no portrait; choose a picture")
+            raise UsageError("there is no portrait; choose a picture, or name a sample of shards")
         if self.audio is None:
             raise UsageError("there is no speech; choose a recording")
         if not self.candidates:
@@ -79,7 +80,9 @@ class Screening:
             self._now = filming = Filming(wanted.typed(candidate), out)
             queue = f"{candidate.label} ({place + 1} of {len(wanted.candidates)})"
             while filming.goes_on:
-                yield Shown(told + _progress(queue, filming.frames, total), _side_by_side(figures))
+                yield Shown(
+                    told + _progress(queue, filming.frames_so_far, total, filming.left_s(total)), _side_by_side(figures)
+                )
                 time.sleep(LOOK_EVERY_S)
             figures += _figure(candidate.label, filming)
             told += _ending(candidate.label, filming)
@@ -93,8 +96,9 @@ def picture(path: str | None) -> str:
     return "" if path is None else f'<img class="portrait" alt="" src="{_address(Path(path))}">'
 
 
-def _progress(label: str, frames: int, total: int) -> str:
+def _progress(label: str, frames: int, total: int, left_s: float | None) -> str:
     told = f"{frames} of {total} frames" if frames else "reading the weights, then the first window"
+    told += "" if left_s is None else f", about {left_s:.0f} s left"
     bar = f'<progress id="progress" value="{frames}" max="{total}"></progress>'
     return f"<p>{html.escape(label)}: {told} {bar}</p>"
 

@@ -58,9 +58,9 @@ class WeightFile:
         paths = (folder / place / name for name in (self.name, *self.also_named) for place in PLACES)
         return next((path for path in paths if path.is_file()), None)
 
-    def required(self, folder: Path | None, what: str) -> Path:
-        """Where it lies; `what` needs it. Raises UsageError that says which file to get, and from where; warns of a file
-        that has the name and not the bytes."""
+    def required(self, folder: Path | None, what: str, option: str = f"--weights-dir or {VARIABLE}") -> Path:
+        """Where it lies; `what` needs it, and `option` gives the folder. Raises UsageError that says which file to get,
+        and from where; warns of a file that has the name and not the bytes."""
         path = self.find(folder)
         if path is not None:
             if not (state := self.state(folder)).startswith("present"):
@@ -72,8 +72,8 @@ class WeightFile:
         there = f"is not in {folder}" if folder is not None else "has no folder to be in"
         raise UsageError(
             f"{what} needs {self.name} ({size}, sha256 {self.sha256 or 'unknown'}), which {there}; get it from "
-            f"{self.source}, put it in a folder and give that with --weights-dir or {VARIABLE}; "
-            "`hallo3 doctor` lists what is there and what is missing"
+            f"{self.source}, put it in a folder and give that with {option}; `hallo3 doctor` lists what is there and "
+            "what is missing"
         )
 
     def state(self, folder: Path | None) -> str:

@@ -11,13 +11,11 @@ OUT/real/faces.jsonl, OUT/fake/faces.jsonl, OUT/real/conditions.jsonl: where the
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from einops import rearrange
@@ -153,13 +151,6 @@ def _write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     partial = file.with_name(f"{file.name}-{os.getpid()}.partial")
     partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     partial.replace(file)
-
-
-def clip_names(keys: Sequence[str]) -> list[str]:
-    """Samples' keys as names of clips and their files: no key becomes a path, and none that comes twice is lost."""
-    times = Counter(keys)
-    told = (key if times[key] == 1 else f"{key}+{number}" for number, key in enumerate(keys))
-    return [quote(name, safe="@=+, ") for name in told]
 
 
 def sound_of(batch: Batch, frames: int) -> np.ndarray | None:

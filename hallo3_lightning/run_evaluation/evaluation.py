@@ -15,6 +15,7 @@ from rich.console import Console
 from datamodules.processes import alone, spread
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.evaluation.counted import counted
+from hallo3_lightning.evaluation.file_names import file_names
 from hallo3_lightning.evaluation.folders import Pairing, pair
 from hallo3_lightning.evaluation.folders_evaluation import FolderEvaluation, duration, progress
 from hallo3_lightning.evaluation.networks import Networks
@@ -22,7 +23,7 @@ from hallo3_lightning.evaluation.recipe import Recipe
 from hallo3_lightning.evaluation.scoring import Scores
 from hallo3_lightning.evaluation.shares import Share
 from hallo3_lightning.evaluation.told import Told
-from hallo3_lightning.run_evaluation.clip_files import CLIPS, ClipFiles, Facts, clip_names
+from hallo3_lightning.run_evaluation.clip_files import CLIPS, ClipFiles, Facts
 from hallo3_lightning.run_evaluation.generation import Generation, claim, generation_of, run_under
 from hallo3_lightning.run_evaluation.ground_truth import told
 from hallo3_lightning.run_evaluation.making import Clip, Make, forget, held_out_clips
@@ -78,7 +79,7 @@ class RunEvaluation:
         except UsageError as error:
             asked = f"protocol {self.recipe.name} asks for {self.recipe.frames} frames a clip"
             raise UsageError(f"{asked if self.recipe.frames else run.folder}: {error}") from error
-        names = clip_names([samples.key(number) for number in range(clips.count)])
+        names = file_names([samples.key(number) for number in range(clips.count)])
         return [Clip(number, name) for number, name in enumerate(names)]
 
     def _undone(self, clips: Sequence[Clip]) -> list[Clip]:

@@ -230,9 +230,11 @@ def located(path: Path) -> Path:
     given = path.name.endswith(".ckpt") and path.is_dir()
     found = path if given else newest(path / "checkpoints")
     if found is None:
+        torn_ones = torn_after(path / "checkpoints", None).items()
+        told = "".join(f"; '{one}' is torn ({reason})" for one, reason in torn_ones)
         raise UsageError(
-            f"no checkpoint at '{path}'; give a step=N.ckpt folder, the folder of a run that saved one, or a folder of "
-            "weights"
+            f"no checkpoint at '{path}'{' that is whole' if told else ''}{told}; give a step=N.ckpt folder, the folder of "
+            "a run that saved one, or a folder of weights"
         )
     if (reason := torn(found)) is not None:
         raise UsageError(f"the checkpoint '{found}' is torn: {reason}; name another, or remove it")

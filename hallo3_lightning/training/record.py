@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datamodules.loader import HeldOutClips
 from hallo3_lightning.ablation.runs import RunFolder, Status, write_atomically
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation import rows_file
 from hallo3_lightning.evaluation.conditions import Conditions
+from hallo3_lightning.evaluation.file_names import file_names
 from hallo3_lightning.evaluation.identities import Identities
 from hallo3_lightning.training.checkpoints import step_at_hand
 from hallo3_lightning.training.kept_clips import KeptClips
@@ -23,7 +26,13 @@ from hallo3_lightning.training.phase import Phase
 from hallo3_lightning.training.pictures import gif
 
 KEPT_CLIPS = 8
-"""Clips of a test that are kept to be looked at: as frames for pictures, and as videos with sound."""
+"""Clips of a test that are kept to be looked at and listened to, as videos with sound."""
+
+SHOWN_CLIPS = 4
+"""Of those, the first, that are kept as frames too: as many as TensorBoard shows; pictures show three."""
+
+MOST_BYTES = 2**29
+"""Of these frames: three clips at full size, 49 of 480 x 720 from three sources, are 457 MB, and eight were 1.2 GB."""
 
 
 class Record(Callback):
@@ -64,8 +73,8 @@ class Record(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         have = sum(len(part) for part in self.clips.get("truth", []))
-        room = slice(0, max(0, KEPT_CLIPS - have))
         videos = {"truth": batch.video} | outputs
+        room = slice(0, max(0, shown_clips(sum(video[0].numel() for video in videos.values())) - have))
         for name, video in videos.items():
             self.clips.setdefault(name, []).append(video[room].cpu())
         if trainer.is_global_zero:
@@ -85,7 +94,7 @@ class Record(Callback):
         curves = report["curves"].values()
         clips = {name: torch.cat(parts) for name, parts in self.clips.items()}
         for name, key in (("aperture", "true"), ("measured", "measured")):
-            clips[name] = torch.tensor([curve[key] for curve in curves])[:KEPT_CLIPS]
+            clips[name] = torch.tensor([curve[key] for curve in curves])[: len(clips["truth"])]
         self.run.samples.mkdir(parents=True, exist_ok=True)
         save_file(clips, self.run.samples / "clips.safetensors")
         self.videos.close()
@@ -118,20 +127,33 @@ class Record(Callback):
         self.run.record_facts(steps=trainer.global_step, seconds=round(seconds, 1))
 
 
+def shown_clips(num_bytes: int) -> int:
+    """How many clips are kept as frames, one of which is so large in all sources together; never none."""
+    return min(SHOWN_CLIPS, max(MOST_BYTES // num_bytes, 1))
+
+
 class Predictions(Callback):
     """Writes each predicted clip into the run's predictions/, as <sample>.npy (uint8 [F, H, W, 3]) and <sample>.gif."""
 
     def __init__(self, run: RunFolder) -> None:
         self.folder = run.path / "predictions"
+        self.names: Sequence[str] = ()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        clips = getattr(trainer.predict_dataloaders, "dataset", None)
+        assert isinstance(clips, HeldOutClips)
+        (takes,) = clips.sources
+        self.names = file_names([takes.samples.key(number) for number in range(clips.count)])
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for key, video in zip(batch.keys, outputs, strict=True):
+        assert batch.positions is not None
+        for number, video in zip(batch.positions.tolist(), outputs, strict=True):
             frames = rearrange(video, "f c h w -> f h w c").cpu().numpy()
-            np.save(self.folder / f"{key}.npy", frames)
-            (self.folder / f"{key}.gif").write_bytes(gif(frames))
+            np.save(self.folder / f"{self.names[number]}.npy", frames)
+            (self.folder / f"{self.names[number]}.gif").write_bytes(gif(frames))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

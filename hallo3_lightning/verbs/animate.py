@@ -8,12 +8,12 @@ SAME = "as the weights' config says"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image", required=True, metavar="FILE|SHARDS:SPLIT/KEY", help="the portrait: a picture, or the "
-                        "first frame of a sample of shards with its face box and embedding")  # fmt: skip
-    parser.add_argument("--audio", required=True, metavar="FILE|-", help="the speech: any sound file, a video with sound, "
-                        "or - for standard input")  # fmt: skip
+    parser.add_argument("--image", type=_named, required=True, metavar="FILE|SHARDS:SPLIT/KEY", help="the portrait: a "
+                        "picture, or the first frame of a sample of shards with its face box and embedding")  # fmt: skip
+    parser.add_argument("--audio", type=_named, required=True, metavar="FILE|-", help="the speech: any sound file, a video "
+                        "with sound, or - for standard input")  # fmt: skip
     parser.add_argument("--prompt", default=None, help="what the video shows, in words (a sample's caption, else none)")
-    parser.add_argument("--weights", type=Path, required=True, metavar="FOLDER", help="of a run that finished its audio "
+    parser.add_argument("--weights", type=_named, required=True, metavar="FOLDER", help="of a run that finished its audio "
                         "phase (averaged weights), or one that `hallo3 import-weights` wrote")  # fmt: skip
     parser.add_argument("--out", required=True, metavar="FILE.mp4|FILE.npz|FOLDER|-", help="the film; the same command goes "
                         "on with it after a kill; - is standard output, with --stream")  # fmt: skip
@@ -28,6 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_way(parser.add_argument_group("how it is written"))
 
 
+def _named(text: str) -> str:
+    """What was typed, while nothing has shortened it: a path drops one slash of an address, and of nothing makes "."."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a file or a folder")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is an address, and nothing is fetched; download it and name the file")
+    return text
+
+
 def _add_sampling(group: Any) -> None:
     group.add_argument("--steps", type=int, default=None, help=f"a window ({SAME})")
     group.add_argument("--sampler", default=None, help=f"ddim, dpmpp_2m or dpmpp_2m_sde ({SAME})")
@@ -40,6 +49,9 @@ def _add_sampling(group: Any) -> None:
                        f"last one before it, so that its beginning is not seen ({SAME})")  # fmt: skip
     group.add_argument("--loop", choices=("exact", "published"), default="exact", help="how windows follow each other; "
                        "published: as Hallo3's own code has it, with windows in vain (%(default)s)")  # fmt: skip
+    group.add_argument("--audio-context-frames", default=None, metavar="N|all", help="around a window, how much the audio "
+                       "encoder hears: frames on either side, or all of the speech (as when the weights were trained; of "
+                       "live speech no more than 2 behind it, which one has to wait for)")  # fmt: skip
     group.add_argument("--reuse", type=float, default=0.0, help="approximate: reuse what blocks add until it changed by "
                        "this share (%(default)s: exact)")  # fmt: skip
     group.add_argument("--unguided", type=float, default=0.0, help="approximate: share of steps, the last ones, without "
@@ -56,7 +68,7 @@ def _add_machine(group: Any) -> None:
                        "trained; may be given several times (experiments/full/audio.yaml)")  # fmt: skip
     for kind in ("video", "text", "audio"):
         group.add_argument(
-            f"--{kind}-encoder", default=None, metavar="FOLDER", help="if it is not where the config says"
+            f"--{kind}-encoder", type=_named, metavar="FOLDER", help="if it is not where the config says"
         )
 
 
@@ -73,7 +85,7 @@ def _add_way(group: Any) -> None:
 
 
 def run(
-    image: str, audio: str, prompt: str | None, weights: Path, out: str, config: list[str] | None, **given: Any
+    image: str, audio: str, prompt: str | None, weights: str, out: str, config: list[str] | None, **given: Any
 ) -> int:
     from rich.console import Console
 
@@ -88,7 +100,7 @@ def run(
         image=image,
         audio=audio,
         prompt=prompt,
-        weights=weights,
+        weights=Path(weights),
         out=out,
         configs=tuple(config or ()),
         encoder_folders={kind: given.pop(f"{kind}_encoder") for kind in ("video", "text", "audio")},

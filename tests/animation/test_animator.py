@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hallo3_lightning.animation.animator import Animator, Chunk, Continuation
 from hallo3_lightning.animation.residency import PARTS, Residency
-from hallo3_lightning.animation.sound import ArrivingSound, KnownSound
+from hallo3_lightning.animation.sound import ArrivingSound, ClipSound, KnownSound
 from hallo3_lightning.animation.windows import Window, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption
@@ -58,13 +58,22 @@ def test_a_window_goes_on_from_the_last_frames_of_the_one_before(motion_frames, 
     video = animator.video(batch, TOTAL)
     first, second = video[:, :CLIP], video[:, CLIP : window.stop]
     whole = animator.encoders.fill(batch)
-    sound = KnownSound(whole.audio_features, TOTAL)
+    sound = ClipSound(batch.waveform, animator.encoders.audio, TOTAL)
     again = animator.encoders.decode(animator.latents(whole, sound, first[:, CLIP - motion_frames :], window))
     kept = slice(window.kept_from, window.stop - window.start)
     assert torch.equal(second, again[:, kept])
     if motion_frames:
         other = animator.encoders.decode(animator.latents(whole, sound, first[:, :motion_frames], window))
         assert not torch.equal(second, other[:, kept])
+
+
+def test_features_that_were_computed_ahead_are_heard_as_they_are(animator):
+    batch = portraits(TOTAL)
+    ahead = animator.encoders.fill(batch, ("audio",))
+    sound = KnownSound(ahead.audio_features, TOTAL)
+    expected = torch.cat([chunk.frames for chunk in animator.frames(batch, sound=sound)], dim=1)
+    assert torch.equal(animator.video(ahead, TOTAL), expected)
+    assert not torch.equal(animator.video(ahead.with_(audio_features=ahead.audio_features + 1), TOTAL), expected)
 
 
 def test_the_frames_given_are_the_motion_frames_of_the_first_window(animator):

@@ -38,7 +38,8 @@ def on_ranks(ranks: int, played: Callable[[OverRanks], Any], patience_s: float =
         return dist.ProcessGroupGloo(own, rank, ranks, timedelta(seconds=patience_s))
 
     def one(rank: int) -> Any:
-        division = OverRanks(group("steps", rank), group("windows", rank), timedelta(seconds=patience_s))
+        patience = timedelta(seconds=patience_s)
+        division = OverRanks(group("steps", rank), group("windows", rank), patience, patience)
         try:
             with torch.no_grad():
                 return played(division)

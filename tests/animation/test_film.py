@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from hallo3_lightning.animation.facts import provenance, told_by
-from hallo3_lightning.animation.film import BEGINNING, GENERATED, Place, tags
+from hallo3_lightning.animation.film import BEGINNING, GENERATED, tags
 from hallo3_lightning.animation.frames_film import NpzFilm, PngFilm
 from hallo3_lightning.animation.mp4_boxes import boxes
 from hallo3_lightning.animation.mp4_film import GrowingMp4, Mp4Film
@@ -129,6 +129,46 @@ def test_a_film_that_was_gone_on_with_has_the_bytes_of_one_that_was_not(tmp_path
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "broken").read_bytes()
 
 
+class EveryByte(io.BytesIO):
+    """Remembers what is in it after each byte that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshots: list[bytes] = []
+
+    def write(self, data) -> int:
+        for byte in bytes(data):
+            super().write(bytes([byte]))
+            self.snapshots.append(self.getvalue())
+        return len(data)
+
+
+def decoded(data: bytes) -> int:
+    """Frames until the end, or until one that is cut."""
+    count = 0
+    with av.open(io.BytesIO(data)) as container, suppress(av.InvalidDataError):
+        for _ in container.decode(video=0):
+            count += 1
+    return count
+
+
+def test_a_film_opens_and_plays_to_its_last_whole_fragment_whichever_byte_was_its_last(tmp_path, monkeypatch):
+    speech = claps(tmp_path / "claps.wav", 16_000, 1.0)
+    sound, file = SoundTrack(16_000, 1), EveryByte()
+    for _ in speech.pieces(sound):
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: file)
+        film, dark = Mp4Film(tmp_path / "talk.mp4", SIZE, sound, NOTES), torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
+    for _ in range(2):
+        film.write(dark)
+    begun = len(file.snapshots)
+    film.write(dark)
+    assert {decoded(snapshot) for snapshot in file.snapshots[begun - 1 : -1]} == {4}
+    assert decoded(file.getvalue()) == 6
+    assert [part.name for part in boxes(file)] == ["ftyp", "moov", *["moof", "mdat"] * 3]
+
+
 def test_the_tail_of_an_unfinished_fragment_does_not_spoil_what_is_before_it(tmp_path):
     film = Mp4Film(tmp_path / "torn.mp4", SIZE, None, NOTES)
     film.write(flashes(0, 12))
@@ -211,6 +251,37 @@ def test_what_goes_through_a_pipe_is_the_growing_film(tmp_path):
     np.testing.assert_allclose(loud, bright, atol=HALF_A_FRAME_S)
 
 
+def ends_s(file) -> tuple[float, float]:
+    """When picture and sound end, by the file's own clock."""
+    with av.open(file) as container:
+        ends: dict[str, Fraction] = {}
+        for packet in container.demux():
+            if packet.pts is not None:
+                end = (packet.pts + packet.duration) * packet.time_base
+                ends[packet.stream.type] = max(end, ends.get(packet.stream.type, end))
+    return float(ends["video"]), float(ends["audio"])
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("frames", [1, 31, 40])
+def test_sound_that_is_ahead_of_the_last_frame_is_cut_there(tmp_path, rate_hz, frames):
+    """As when live speech is ended while frames are made of it."""
+    speech, pipe = claps(tmp_path / "claps.wav", rate_hz, 3.03), io.BytesIO()
+    sounds = [SoundTrack(rate_hz, 1) for _ in range(2)]
+    film, piped = Mp4Film(tmp_path / "out.mp4", SIZE, sounds[0], NOTES), GrowingMp4(pipe, SIZE, sounds[1], NOTES)
+    for one, sound in zip((film, piped), sounds, strict=True):
+        for _ in speech.pieces(sound):
+            pass
+        make(one, iter(()), 0, frames)
+        one.finish()
+    film.close()
+    pipe.seek(0)
+    for file in (tmp_path / "out.mp4", pipe):
+        picture, sound = ends_s(file)
+        assert abs(picture - sound) <= HALF_A_FRAME_S
+    assert ends_s(tmp_path / "out.mp4")[0] == pytest.approx(frames / FPS)
+
+
 def noise(frames: int) -> torch.Tensor:
     return torch.randint(0, 256, (frames, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(frames))
 
@@ -224,7 +295,8 @@ def test_png_frames_are_without_loss_and_those_of_a_longer_film_go(tmp_path):
     assert [file.name for file in files] == ["00000000.png", "00000001.png", "00000002.png"]
     images = [Image.open(file) for file in files]
     assert np.array_equal(np.stack(images), noise(3).permute(0, 2, 3, 1).numpy())
-    assert images[0].text == {"Description": GENERATED, "Comment": NOTES["comment"]}
+    said = {"Description": GENERATED, "Comment": NOTES["comment"]}
+    assert [image.text for image in images] == [{**said, "Frames": "3"}, said, said]
 
 
 def test_pictures_of_a_window_are_on_the_disk_when_it_ends(tmp_path, monkeypatch):
@@ -254,7 +326,7 @@ def test_npz_frames_are_without_loss_and_go_on_behind_the_last_window(tmp_path):
         assert json.loads(found["provenance.json"]) == {"seed": 7}
         assert found["fps"] == FPS
     assert [file.name for file in tmp_path.iterdir()] == ["out.npz"]
-    assert place == Place(4, 4 * 3 * SIZE[0] * SIZE[1])
+    assert (place.frames, place.bytes) == (4, 4 * 3 * SIZE[0] * SIZE[1])
     assert Fraction(place.frames, FPS) == Fraction(4, 25)
 
 

@@ -1,6 +1,10 @@
 """Pictures as people have them, and where they are placed."""
 
+import io
+import os
 import struct
+import threading
+import time
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +45,7 @@ KINDS = {
 def test_every_kind_of_picture_becomes_its_colours(tmp_path, name):
     image, colour = KINDS[name]
     image.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
-    picture = read_picture(tmp_path / name)
+    picture = read_picture(str(tmp_path / name))
     assert picture.shape == (5, 7, 3)
     assert picture.dtype == np.uint8
     assert (picture == np.array(colour)).all()
@@ -53,7 +57,7 @@ def test_a_jpeg_stands_upright(tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6  # shown after a quarter turn to the right: what was above is on the right
     image.save(tmp_path / "turned.jpg", exif=turned, quality=95)
-    picture = read_picture(tmp_path / "turned.jpg")
+    picture = read_picture(str(tmp_path / "turned.jpg"))
     assert picture.shape == (24, 16, 3)
     assert picture[:, 12:].mean() < 20
     assert picture[:, :4].mean() > 100
@@ -61,7 +65,7 @@ def test_a_jpeg_stands_upright(tmp_path):
 
 def test_of_an_animation_the_first_frame_counts(tmp_path):
     plain().save(tmp_path / "moving.gif", save_all=True, append_images=[plain(colour=(0, 0, 0))])
-    assert (read_picture(tmp_path / "moving.gif") == np.array(COLOUR)).all()
+    assert (read_picture(str(tmp_path / "moving.gif")) == np.array(COLOUR)).all()
 
 
 def claimed(width: int, height: int) -> bytes:
@@ -76,7 +80,7 @@ def claimed(width: int, height: int) -> bytes:
 def test_a_picture_that_claims_to_be_huge_is_not_decoded(tmp_path, side):
     (tmp_path / "bomb.png").write_bytes(claimed(side, side))
     with pytest.raises(UsageError, match="bomb.png claims"):
-        read_picture(tmp_path / "bomb.png")
+        read_picture(str(tmp_path / "bomb.png"))
 
 
 def torn(path: Path, share: float) -> None:
@@ -107,8 +111,41 @@ def test_what_is_no_picture_is_one_sentence_and_no_warning(tmp_path, name, recwa
     write, sentence = NO_PICTURES[name]
     write(tmp_path / name)
     with pytest.raises(UsageError, match=sentence):
-        read_picture(tmp_path / name)
+        read_picture(str(tmp_path / name))
     assert list(recwarn) == []
+
+
+def test_a_pipe_that_nobody_writes_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UsageError, match="is empty, or no picture"):
+        read_picture(str(tmp_path / "pipe.png"))
+
+
+def test_a_picture_comes_through_a_pipe_however_slowly():
+    """As `--image <(convert ...)` gives it."""
+    source, sink = os.pipe()
+    buffer = io.BytesIO()
+    plain(size=(64, 48)).save(buffer, "PNG")
+
+    def write() -> None:
+        for part in (buffer.getvalue()[:50], buffer.getvalue()[50:]):
+            time.sleep(0.02)  # so that the reader is there first
+            os.write(sink, part)
+        os.close(sink)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert read_picture(f"/dev/fd/{source}").shape == (48, 64, 3)
+    finally:
+        writer.join()
+        os.close(source)
+
+
+@pytest.mark.parametrize("name", ["http://example.com/a.png", ""])
+def test_a_picture_that_is_not_there_is_called_as_it_was_typed(name):
+    with pytest.raises(UsageError, match=f"^no picture at --image '{name}'"):
+        looked_at(name, "none")
 
 
 def test_a_picture_starts_no_program(tmp_path, monkeypatch):
@@ -119,7 +156,7 @@ def test_a_picture_starts_no_program(tmp_path, monkeypatch):
     plain(size=(64, 64)).save(tmp_path / "portrait.png", "EPS")
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # looked for anew
     with pytest.raises(UsageError, match="no picture that Pillow can read"):
-        read_picture(tmp_path / "portrait.png")
+        read_picture(str(tmp_path / "portrait.png"))
     assert not (tmp_path / "started").exists()
 
 
@@ -179,6 +216,12 @@ def test_a_face_that_is_no_box_in_the_picture_is_said(tmp_path, box):
     plain(size=(40, 30)).save(tmp_path / "portrait.png")
     with pytest.raises(UsageError, match="left,top,right,bottom"):
         looked_at(str(tmp_path / "portrait.png"), box)
+
+
+def test_a_folder_without_detector_files_is_said_with_the_option_that_gave_it(tmp_path):
+    plain(size=(40, 30)).save(tmp_path / "portrait.png")
+    with pytest.raises(UsageError, match="give that with --face; "):
+        looked_at(str(tmp_path / "portrait.png"), str(tmp_path))
 
 
 def test_a_face_may_reach_beyond_the_picture(tmp_path):

@@ -2,34 +2,104 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from hallo3_lightning.animation.sound import ArrivingSound, KnownSound, published_sound
+from hallo3_lightning.animation.sound import ArrivingSound, ClipSound, KnownSound, published_sound, whole_sound
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.audio.log_mel import LogMel
-from hallo3_lightning.model.frozen import windows
+from hallo3_lightning.model.encoders.audio.wav2vec2 import Wav2Vec2Audio
+from hallo3_lightning.model.frozen import AudioEncoder, windows
 from tests import tiny
 
 FRAMES = 23
 SOUND = torch.tanh(tiny.draw(2, audio_samples(FRAMES) - 100, name="sound"))
 
 
-def as_in_training(start: int, count: int) -> Tensor:
-    """Features of a clip cut from the sound, with two frames more on either side and silence beyond the ends."""
-    around = audio_samples(AUDIO_CONTEXT_FRAMES)
-    silent = pad(SOUND, (around, audio_samples(count) + around + 100))
-    return windows(LogMel().encode(silent[:, audio_samples(start) : audio_samples(start + count) + 2 * around]))
+def wav2vec2() -> Wav2Vec2Audio:
+    """A tiny one with random weights: its features depend on everything that it hears."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    return Wav2Vec2Audio(Wav2Vec2Model(config)).requires_grad_(False).eval()
 
 
+NEAR, FAR = LogMel(), wav2vec2()
+
+
+def as_in_training(start: int, count: int, encoder: AudioEncoder = NEAR, around: int = AUDIO_CONTEXT_FRAMES) -> Tensor:
+    """Features of a clip cut from the sound, heard with what is `around` it, and two silent frames where the sound ends.
+
+    Frames behind the end have those of the last.
+    """
+    silence = audio_samples(AUDIO_CONTEXT_FRAMES)
+    silent = pad(SOUND, (silence, silence + 100))
+    stop = min(start + count, FRAMES)
+    first, last = max(start - around + 2, 0), min(stop + around - 2, FRAMES)
+    clip = windows(encoder.encode(silent[:, audio_samples(first) : audio_samples(last) + 2 * silence]))
+    clip = clip[:, start - first : stop - first]
+    return torch.cat([clip, *[clip[:, -1:]] * (start + count - stop)], dim=1)
+
+
+@pytest.mark.parametrize(("encoder", "around"), [(NEAR, 2), (FAR, 2), (FAR, 5), (FAR, 12)])
 @given(cuts=st.lists(st.integers(1, 5000), min_size=1, max_size=6))
-def test_pieces_of_any_size_are_heard_as_a_clip_is_in_training(cuts):
-    sound = ArrivingSound(iter(cut_up(cuts)), LogMel())
+@settings(max_examples=10, deadline=None)
+def test_pieces_of_any_size_are_heard_as_a_clip_is_in_training(encoder, around, cuts):
+    sound = ArrivingSound(iter(cut_up(cuts)), encoder, around, around)
     for start in (0, 7, 14, 21):
         assert sound.there(start, start + 9) == min(start + 9, FRAMES)
-        assert torch.equal(sound.features(start, 9), as_in_training(start, 9))
+        assert torch.equal(sound.features(start, 9), as_in_training(start, 9, encoder, around))
+
+
+@pytest.mark.parametrize(("encoder", "around"), [(NEAR, NEAR.context_frames), (FAR, FRAMES), (FAR, 1000)])
+def test_a_context_as_wide_as_the_sound_gives_the_features_of_a_cached_take(animator, encoder, around):
+    """And so does all of it at once; for an encoder that does not hear far, its own context does."""
+    encoders = animator.encoders
+    kept, encoders.audio = encoders.audio, encoder
+    taken, known = encoders.whole_take(pad(SOUND, (0, 100))), whole_sound(SOUND, encoders)
+    encoders.audio = kept
+    sound = ArrivingSound(SOUND.split(777, dim=1), encoder, around, around)
+    for start in (0, 7, 14):
+        assert torch.equal(known.features(start, 9), windows(taken[:, start : start + 13]))
+        assert torch.equal(sound.features(start, 9), known.features(start, 9))
+    assert torch.equal(sound.features(21, 9), known.features(21, 9))
+    assert known.there(14, 30) == FRAMES
+
+
+@pytest.mark.parametrize("encoder", [NEAR, FAR])
+def test_a_window_of_a_clip_is_heard_as_a_clip_of_its_own(encoder):
+    clip = torch.tanh(tiny.draw(2, audio_samples(23 + 4), name="clip"))
+    sound = ClipSound(clip, encoder, total_frames=21)
+
+    def alone(start: int, stop: int) -> Tensor:
+        return windows(encoder.encode(clip[:, audio_samples(start) : audio_samples(stop + 4)]))
+
+    assert (sound.there(0, 9), sound.there(14, 23)) == (9, 21)
+    for start in (0, 7, 14):
+        assert torch.equal(sound.features(start, 9), alone(start, start + 9))
+    assert torch.equal(sound.features(17, 9)[:, :6], alone(17, 23))
+    assert torch.equal(sound.features(17, 9)[:, 8], alone(17, 23)[:, -1])
+    assert torch.equal(sound.features(-2, 9)[:, 2:], alone(0, 7))
+    assert not sound.features(-2, 9)[:, :2].any()
+    assert torch.equal(sound.features(30, 9)[:, 0], alone(22, 23)[:, 0])
+
+
+def test_a_take_is_heard_in_float32_whatever_the_precision(animator):
+    expected = animator.encoders.whole_take(pad(SOUND, (0, 100)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(animator.encoders.whole_take(pad(SOUND, (0, 100))), expected)
+
+
+def test_an_encoder_that_hears_far_hears_otherwise_beside_a_window_than_in_the_whole():
+    sound, around = torch.tanh(tiny.draw(1, audio_samples(60), name="long sound")), audio_samples(2)
+    whole = windows(FAR.encode(pad(sound, (around, around))))[:, 20:37]
+    near = ArrivingSound([sound], FAR).features(20, 17)
+    assert (near - whole).norm() > 0.01 * whole.norm()
 
 
 def cut_up(cuts: list[int]) -> list[Tensor]:
@@ -58,12 +128,13 @@ def test_an_encoder_that_hears_more_hears_the_same_inside():
     torch.testing.assert_close(near.features(7, 9), far.features(7, 9))
 
 
-def test_what_is_past_is_forgotten():
-    sound = ArrivingSound((SOUND[:, :1000] for _ in range(1000)), LogMel())
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (20, 2), (20, 20)])
+def test_what_is_past_is_forgotten(before, after):
+    sound = ArrivingSound((SOUND[:, :1000] for _ in range(1000)), LogMel(), before, after)
     for start in range(0, 1500, 7):
         sound.features(start, 9)
-        assert sound._kept.shape[1] <= audio_samples(9 + 2 + 2) + 1000
-        assert sound._kept.untyped_storage().nbytes() <= 8 * (audio_samples(9 + 2 + 2) + 1000)
+        assert sound._kept.shape[1] <= audio_samples(9 + before + after) + 1000
+        assert sound._kept.untyped_storage().nbytes() <= 8 * (audio_samples(9 + before + after) + 1000)
 
 
 def test_sound_that_never_came():

@@ -39,6 +39,7 @@ def test_fields_left_alone_type_nothing(parser):
         ("reuse", "0.25", 0.25),
         ("compile", True, True),
         ("loop", "published", "published"),
+        ("audio_context_frames", "all", "all"),
         ("face", "-5,-5,40,40", "-5,-5,40,40"),
         ("config", "a.yaml\n\nb c.yaml", ["a.yaml", "b c.yaml"]),
         ("video_encoder", "--out", "--out"),

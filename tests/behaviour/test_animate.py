@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,11 +23,14 @@ from safetensors import safe_open
 from datamodules.index import open_index
 from hallo3_lightning.animation.animate import animate
 from hallo3_lightning.animation.animator import Continuation
-from hallo3_lightning.animation.facts import told_by
-from hallo3_lightning.animation.film import GENERATED, Place
+from hallo3_lightning.animation.facts import provenance, told_by
+from hallo3_lightning.animation.film import GENERATED, Place, tags
+from hallo3_lightning.animation.frames_film import PngFilm
+from hallo3_lightning.animation.mp4_film import Mp4Film
 from hallo3_lightning.animation.unfinished import Kept, Unfinished
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
+from tests.animation.test_film import HALF_A_FRAME_S, ends_s
 from tests.behaviour.studio import ROOT, Studio, process
 
 SECONDS = 2.3
@@ -202,6 +206,34 @@ def test_what_comes_through_pipes_is_the_same_film(stage, whole, tmp_path):
     assert np.array_equal(piped, filed)
 
 
+@pytest.mark.parametrize("out", ["talk.mp4", "-"])
+def test_live_speech_that_is_ended_by_hand_ends_with_the_picture(stage, tmp_path, monkeypatch, out):
+    """All of it has come, and Ctrl-C while frames are made of it."""
+    film = tmp_path / "talk.mp4"
+    spoken, speaker = os.pipe()
+
+    def press() -> None:
+        while not film.exists() or film.stat().st_size < 20_000:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hand = threading.Thread(target=press, daemon=True)
+    with os.fdopen(spoken) as stdin, film.open("w") as stdout, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        if out == "-":
+            patched.setattr(sys, "stdout", stdout)
+        os.write(speaker, bytes(60_000))
+        hand.start()
+        given = stage.command(
+            out if out == "-" else film, "--stream", "--pcm", "8000", "--overwrite", audio="-", steps=20
+        )
+        assert main(given) == 0
+    os.close(speaker)
+    picture, sound = ends_s(film)
+    assert 0.4 < picture < 3.75, "it was ended while it was made"
+    assert abs(picture - sound) <= HALF_A_FRAME_S
+
+
 def pictures(film: Path) -> np.ndarray:
     with av.open(film) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -255,6 +287,63 @@ def test_a_kill_after_the_last_form_leaves_the_finished_film(stage, tmp_path, ca
     out.write_text("a diary")
     assert "it was replaced, changed or deleted" in complaint(capsys, stage.command(out))
     assert out.read_text() == "a diary"
+
+
+@pytest.mark.parametrize(("name", "more"), [("talk.mp4", ()), ("talk", ("--format", "png"))])
+def test_a_part_of_a_film_is_not_taken_for_all_of_it(stage, tmp_path, capsys, name, more):
+    """As a kill leaves it, and somebody tidied up beside it."""
+    out, command = tmp_path / name, stage.command(tmp_path / name, *more)
+    assert main(command) == 0
+    notes = tags(provenance(told_by(out)))
+    film = PngFilm(out, notes) if more else Mp4Film(out, (32, 32), None, notes)
+    film.write(torch.zeros(17, 3, 32, 32, dtype=torch.uint8))
+    film.end_window()
+    film.close()
+    assert "is a part of this film, and the folder that said how to go on with it is gone" in complaint(capsys, command)
+    assert main([*command, "--overwrite"]) == 0
+    assert main(command) == 0
+    assert "finished already" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["talk.npz.frames", "talk.npz.partial"])
+def test_files_of_others_beside_a_film_stay(stage, tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "talk.npz.unfinished").mkdir()
+    (tmp_path / "talk.npz.unfinished/thesis.txt").write_text("mine too")
+    for more in ((), ("--overwrite",)):
+        assert f"{name} is there" in complaint(capsys, stage.command(tmp_path / "talk.npz", *more))
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == [name, "talk.npz.unfinished", "thesis.txt"]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("before", [None, "a film"])
+def test_a_film_behind_a_link_is_made_there_and_the_link_stays(stage, tmp_path, before):
+    target, link = tmp_path / "disk/film.mp4", tmp_path / "talk.mp4"
+    target.parent.mkdir()
+    link.symlink_to("disk/film.mp4")
+    if before:
+        target.write_text(before)
+    assert main(stage.command(link, *(("--overwrite",) if before else ()))) == 0
+    assert link.is_symlink()
+    assert len(pictures(target)) == FRAMES
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "film.mp4", "talk.mp4"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
+@pytest.mark.parametrize("live", [False, True])
+def test_a_full_disk_is_told_with_what_is_there(stage, tmp_path, capsys, monkeypatch, live):
+    out = tmp_path / "talk"
+    out.mkdir()
+    (out / "00000020.png").symlink_to("/dev/full")
+    spoken, speaker = os.pipe()
+    os.write(speaker, bytes(30_000))
+    os.close(speaker)
+    with os.fdopen(spoken) as stdin, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        given, more = ({"audio": "-"}, ("--pcm", "8000")) if live else ({}, ())
+        said = complaint(capsys, stage.command(out, "--format", "png", "--overwrite", *more, **given))
+    assert f"--out {out} has a disk without room (No space left on device): its first 20 frames are there" in said
+    assert said.endswith("what came through the pipe is gone" if live else "type the same again")
 
 
 def test_a_reader_that_goes_away_is_one_sentence(stage, capsys, monkeypatch):

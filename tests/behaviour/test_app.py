@@ -19,6 +19,7 @@ import soundfile
 import yaml
 from PIL import Image
 
+from datamodules.index import open_index
 from hallo3_lightning.ablation.grid import read
 from hallo3_lightning.ablation.places import write_places
 from tests.ablation.chromium import CHROMIUM, Page, opened
@@ -47,6 +48,7 @@ class Stage:
     portrait: Path
     speech: Path
     text: Path
+    sample: str
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,8 @@ def stage(studio, identity, tmp_path_factory) -> Iterator[Stage]:
     try:
         address = f"http://127.0.0.1:{port}/"
         wait_for(address, served)
-        yield Stage(address, folder / "portrait.png", folder / "speech.wav", folder / "notes.txt")
+        sample = f"{studio.folder / 'shards'}:held_out/{open_index(studio.folder / 'shards/held_out').key(0)}"
+        yield Stage(address, folder / "portrait.png", folder / "speech.wav", folder / "notes.txt", sample)
     finally:
         served.send_signal(signal.SIGINT)
         assert served.wait(30) == 0
@@ -157,6 +160,21 @@ def test_a_portrait_and_speech_become_a_film_with_progress(stage, tmp_path):
     looked_at(stage, tmp_path, look)
 
 
+def test_a_sample_of_shards_speaks_in_place_of_a_picture_and_the_page_says_how_long_it_takes_yet(stage, tmp_path):
+    async def look(page: Page) -> None:
+        await fill(page, "#sample textarea, #sample input", stage.sample)
+        await put(page, "audio", stage.speech)
+        await unfold(page, "sampling")
+        await page.until("document.querySelector('#option-steps textarea, #option-steps input') !== null")
+        await fill(page, "#option-steps textarea, #option-steps input", "91")
+        await page.click("#start")
+        await page.until(f"/ of {FRAMES} frames, about [0-9]+ s left/.test({STATUS})", patience_s=60)
+        await page.until(f"{DURATIONS}.length == 1 && {DURATIONS}[0] > 0", patience_s=60)
+        assert "the whole picture counts as face" not in await page.value(STATUS)
+
+    looked_at(stage, tmp_path, look)
+
+
 def test_stop_leaves_what_was_made_and_the_same_request_goes_on(stage, tmp_path):
     async def look(page: Page) -> None:
         await put(page, "image", stage.portrait)
@@ -181,7 +199,7 @@ def test_stop_leaves_what_was_made_and_the_same_request_goes_on(stage, tmp_path)
 def test_a_wrong_file_is_one_sentence_and_no_film(stage, tmp_path):
     async def look(page: Page) -> None:
         await page.click("#start")
-        await page.until(f"{STATUS}.includes('there is no portrait; choose a picture')")
+        await page.until(f"{STATUS}.includes('there is no portrait; choose a picture,')")
         await put(page, "image", stage.text)
         await put(page, "audio", stage.speech)
         await page.click("#start")

@@ -12,17 +12,9 @@ from datamodules.video.video_file import VideoFile
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.evaluation import tensor_file
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, audio_samples
-from hallo3_lightning.run_evaluation.clip_files import ClipFiles, Facts, box_of, clip_names
+from hallo3_lightning.run_evaluation.clip_files import ClipFiles, Facts, box_of
 
 FRAMES, HEIGHT, WIDTH = 5, 18, 14
-
-
-def test_no_key_becomes_a_path_and_none_is_lost():
-    names = clip_names(["a", "../../b", "/c", "d e.f", "a", "ü"])
-    assert len(set(names)) == 6
-    assert not any("/" in name for name in names)
-    assert names[1] == "..%2F..%2Fb"
-    assert (names[0], names[4]) == ("a+0", "a+4")
 
 
 def batch() -> Batch:

@@ -122,6 +122,16 @@ def test_a_torn_checkpoint_is_passed_over_and_said(tmp_path, tear):
         weights(path)
 
 
+@pytest.mark.parametrize("tear", TEARS)
+def test_where_all_checkpoints_are_torn_each_is_named(tmp_path, tear):
+    change, told = TEARS[tear]
+    for step in (1, 2):
+        change(saved(tmp_path / "checkpoints", step))
+    with pytest.raises(UsageError, match=rf"no checkpoint at .* that is whole.*{told}") as refused:
+        located(tmp_path)
+    assert all(f"step={step}.ckpt' is torn (" in str(refused.value) for step in (1, 2))
+
+
 def test_a_damaged_file_of_the_right_size_is_one_sentence(tmp_path):
     path = saved(tmp_path, 1)
     shard = next(path.glob("*.safetensors"))

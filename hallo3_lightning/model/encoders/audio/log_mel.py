@@ -12,6 +12,9 @@ from hallo3_lightning.geometry import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 HOPS = 4
 """Spectra a video frame, 10 ms apart; they stand where wav2vec2's layers do."""
 
+CONTEXT_FRAMES = 3
+"""Exact: the outermost features are of two frames beyond a window, and their spectra reach 11 ms into the next."""
+
 
 class LogMel(nn.Module):
     """Waveform -> [B, F, 4 hops, bands], about zero mean and unit scale for speech.
@@ -19,6 +22,7 @@ class LogMel(nn.Module):
     Mel scale of 2595 log10(1 + f / 700) between 50 and 7800 Hz (O'Shaughnessy 1987), triangular bands.
     """
 
+    context_frames = CONTEXT_FRAMES
     bands_of_bins: Tensor
     window: Tensor
 
