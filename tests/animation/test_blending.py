@@ -7,7 +7,7 @@ import torch
 
 from hallo3_lightning.animation.blending import blended
 from hallo3_lightning.animation.sampling import Sampling
-from hallo3_lightning.animation.sound import KnownSound
+from hallo3_lightning.animation.sound import ClipSound
 from hallo3_lightning.animation.windows import windows
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.model.frozen import pixels, signed
@@ -50,7 +50,7 @@ def test_a_film_goes_on_from_its_last_frame_by_shares(motion_frames, animator):
     window = windows(total, CLIP, motion_frames)[1]
     whole = animator.encoders.fill(batch)
     latents = plain.latents(
-        whole, KnownSound(whole.audio_features, total), after[:, CLIP - motion_frames : CLIP], window
+        whole, ClipSound(batch.waveform, animator.encoders.audio, total), after[:, CLIP - motion_frames : CLIP], window
     )
     alone = animator.encoders.video.decode(latents)
     halfway = alone[:, motion_frames] + (signed(after[:, CLIP - 1]) - alone[:, motion_frames - 1]) / 2
