@@ -13,13 +13,14 @@ from hallo3_lightning.evaluation.motion import jumps, root_mean_square
 
 
 class Seam(ClipMetric):
-    """Change of velocity where windows meet, less that of all other frames: 0 where no seam can be seen.
+    """Change of velocity where windows meet, less that of all other frames: 0 where no seam can be seen, and below it
+    where windows are joined more evenly than they move within (model.sampling.blend_frames).
 
     A clip of one window has no seam and so no score.
     """
 
     unit: ClassVar[str] = "grey levels"
-    higher_is_better = False
+    higher_is_better = None
 
     def measure(self, video: Tensor, batch: Batch, given: int, borders: Sequence[int]) -> Tensor:
         sizes = jumps(video)
