@@ -25,17 +25,17 @@ from torch import Tensor
 from datamodules.clip import cut
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.animation.animator import Animator
-from hallo3_lightning.animation.pace import Pace
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
 from hallo3_lightning.animation.sound import ArrivingSound
-from hallo3_lightning.animation.trained import trained
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.motion import Corruption
 from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process
 from hallo3_lightning.evaluation.mouth import correlation, opening
+from hallo3_lightning.film.pace import Pace
+from hallo3_lightning.film.trained import trained
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLES_PER_FRAME, audio_samples, pixel_frames, seconds
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, signed

@@ -15,7 +15,6 @@ from hallo3_lightning.animation import window_sampling
 from hallo3_lightning.animation.animator import Animator
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.sound import ArrivingSound
-from hallo3_lightning.animation.trained import built
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import Dropout
@@ -23,6 +22,7 @@ from hallo3_lightning.conditioning.motion import Corruption
 from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import NUM_STEPS, Process
 from hallo3_lightning.diffusion.sampler import Noise, Predict
+from hallo3_lightning.film.trained import built
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ, audio_samples, pixel_frames
 from hallo3_lightning.model.encoders.audio.wav2vec2 import Wav2Vec2Audio
 from hallo3_lightning.model.encoders.text.hashed_words import HashedWords

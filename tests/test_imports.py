@@ -8,17 +8,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ["cli"],
     ["verbs"],
-    [
-        "app",
-        "describe",
-        "run_evaluation",
-        "animation.budget",
-        "animation.animate",
-        "animation.making",
-        "animation.preparing",
-        "animation.together",
-        "animation.trained",
-    ],
+    ["app", "describe", "film", "run_evaluation"],
     ["training.command_line", "training.equipment", "cost", "sizing", "ablation.disk", "ablation.launch"],
     ["ablation", "training", "phases", "weights.exporting"],
     ["animation", "evaluation", "datamodules.synthetic", "weights"],

@@ -16,8 +16,8 @@ from typing import IO
 
 from safetensors import SafetensorError, safe_open
 
-from hallo3_lightning.animation.unfinished import ABOUT, STATE, Unfinished
 from hallo3_lightning.app.progress import GrowingFrames, Remaining
+from hallo3_lightning.film.unfinished import ABOUT, STATE, Unfinished
 
 WIDE = {"COLUMNS": "10000"}
 """What it says is shown on a page, which breaks lines itself."""

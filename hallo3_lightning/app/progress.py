@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hallo3_lightning.animation.mp4_boxes import HEADER, boxes
+from hallo3_lightning.film.files.mp4_boxes import HEADER, boxes
 
 PICTURE = 1
 """The number of the track that a growing film has its frames in."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from hallo3_lightning.animation.speech import Speech
 from hallo3_lightning.app.candidates import Candidate
 from hallo3_lightning.app.filming import Filming, film_of
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.film.speech import Speech
 
 LOOK_EVERY_S = 0.25
 

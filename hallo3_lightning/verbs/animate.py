@@ -89,11 +89,11 @@ def run(
 ) -> int:
     from rich.console import Console
 
-    from hallo3_lightning.animation.making import make
-    from hallo3_lightning.animation.ranks import is_one_of_several
-    from hallo3_lightning.animation.request import Changes, Request
     from hallo3_lightning.animation.shortcuts import Shortcuts
-    from hallo3_lightning.animation.together import make_together
+    from hallo3_lightning.film.making import make
+    from hallo3_lightning.film.ranks import is_one_of_several
+    from hallo3_lightning.film.request import Changes, Request
+    from hallo3_lightning.film.together import make_together
 
     changes = ("steps", "sampler", "guidance", "guidance_text", "guidance_audio", "guidance_identity", "blend_frames")
     request = Request(

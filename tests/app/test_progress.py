@@ -2,10 +2,10 @@
 
 import torch
 
-from hallo3_lightning.animation.film import tags
-from hallo3_lightning.animation.mp4_film import Mp4Film
-from hallo3_lightning.animation.sound_track import SoundTrack
 from hallo3_lightning.app.progress import GrowingFrames, Remaining
+from hallo3_lightning.film.files.film import tags
+from hallo3_lightning.film.files.mp4_film import Mp4Film
+from hallo3_lightning.film.files.sound_track import SoundTrack
 
 
 def frames(count: int) -> torch.Tensor:

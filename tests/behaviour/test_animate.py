@@ -21,17 +21,17 @@ from PIL import Image
 from safetensors import safe_open
 
 from datamodules.index import open_index
-from hallo3_lightning.animation.animate import animate
 from hallo3_lightning.animation.animator import Continuation
-from hallo3_lightning.animation.facts import provenance, told_by
-from hallo3_lightning.animation.film import GENERATED, Place, tags
-from hallo3_lightning.animation.frames_film import PngFilm
-from hallo3_lightning.animation.mp4_film import Mp4Film
-from hallo3_lightning.animation.unfinished import Kept, Unfinished
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
-from tests.animation.test_film import HALF_A_FRAME_S, ends_s
+from hallo3_lightning.film.animate import animate
+from hallo3_lightning.film.facts import provenance, told_by
+from hallo3_lightning.film.files.film import GENERATED, Place, tags
+from hallo3_lightning.film.files.frames_film import PngFilm
+from hallo3_lightning.film.files.mp4_film import Mp4Film
+from hallo3_lightning.film.unfinished import Kept, Unfinished
 from tests.behaviour.studio import ROOT, Studio, process
+from tests.film.files.test_film import HALF_A_FRAME_S, ends_s
 
 SECONDS = 2.3
 FRAMES = 58

@@ -12,10 +12,10 @@ import yaml
 from einops import rearrange
 
 from datamodules.index import open_index
-from hallo3_lightning.animation.animate import animate
-from hallo3_lightning.animation.facts import told_by
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
+from hallo3_lightning.film.animate import animate
+from hallo3_lightning.film.facts import told_by
 from tests.behaviour.studio import Studio
 
 FRAMES = 24

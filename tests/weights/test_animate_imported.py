@@ -11,12 +11,12 @@ from rich.console import Console
 
 from datamodules.shards import write_shard
 from datamodules.synthetic.take import make_take
-from hallo3_lightning.animation.making import chunks, cut
-from hallo3_lightning.animation.preparing import prepare
-from hallo3_lightning.animation.request import Request
-from hallo3_lightning.animation.unfinished import Kept
 from hallo3_lightning.cli import main
 from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.film.making import chunks, cut
+from hallo3_lightning.film.preparing import prepare
+from hallo3_lightning.film.request import Request
+from hallo3_lightning.film.unfinished import Kept
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from hallo3_lightning.weights.names import DENOISER
 from hallo3_lightning.weights.rows import published

@@ -1,0 +1,127 @@
+"""Memory is estimated from what is counted, and no more is given up than it takes."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.conditioning.dropout import without
+from hallo3_lightning.errors import UsageError
+from hallo3_lightning.film.budget import FORWARD, Needs, fitting, needs_of, parsed
+from hallo3_lightning.film.placement import Placement
+from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
+from hallo3_lightning.model.frozen import FrozenEncoders
+from tests.tiny import INPUTS, batch, denoiser
+
+GB = 10**9
+NEEDS = Needs(
+    weights={"text": 19 * GB, "audio": GB, "video": GB, "denoiser": 40 * GB},
+    conditions=2 * GB,
+    channels=10**8,
+    decoding=30 * GB,
+    base=GB,
+)
+ON_GPU = Placement("cuda", "bf16-mixed")
+
+
+def test_less_memory_gives_up_more_and_always_fits():
+    given_up = []
+    for limit in range(100 * GB, 28 * GB, -GB // 2):
+        placement, told = fitting(NEEDS, limit, ON_GPU, free_precision=True)
+        assert NEEDS.bytes(placement) <= limit
+        assert told.startswith("--max-memory")
+        given_up.append((len(placement.offloaded), placement.tiled, placement.precision == "bf16"))
+    assert given_up == sorted(given_up)
+    assert given_up[0] == (0, False, False)
+    assert given_up[-1] == (4, True, True)
+
+
+SMALL = Needs({"text": 4, "audio": 1, "video": 1, "denoiser": 7_200_000}, 218_000, 18_000, 1_000_000, 426_700_000)
+
+
+@pytest.mark.parametrize("needs", [NEEDS, SMALL, replace(SMALL, base=989_300_000), replace(SMALL, base=995_300_000)])
+def test_the_least_that_is_named_is_enough_on_another_day_and_not_much_more(needs):
+    with pytest.raises(UsageError, match="takes about") as refused:
+        fitting(needs, 10**6, ON_GPU, free_precision=True)
+    least = parsed(str(refused.value).partition("takes about ")[2].partition(";")[0])
+    other_day = replace(needs, base=needs.base + 4 * 10**6)
+    _, told = fitting(other_day, least, ON_GPU, free_precision=True)
+    assert parsed(told.partition(": ")[2].partition(" estimated")[0]) <= least
+    digit = GB // 10 if least >= GB else GB // 1000
+    with pytest.raises(UsageError):
+        fitting(needs, least - 2 * digit - 5 * 10**6, ON_GPU, free_precision=True)
+
+
+def test_a_precision_that_was_asked_for_stays():
+    placement, _ = fitting(NEEDS, 60 * GB, ON_GPU, free_precision=False)
+    assert placement.precision == "bf16-mixed"
+
+
+def test_main_memory_is_no_place_to_wait_for_main_memory():
+    placement, _ = fitting(NEEDS, 68 * GB, Placement("cpu", "32"), free_precision=True)
+    assert placement.offloaded == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "bytes_"), [("24GB", 24 * GB), ("1.5 GiB", 3 * 2**29), ("900mb", 9 * 10**8), ("8", 8 * GB)]
+)
+def test_amounts_are_read_with_their_units(told, bytes_):
+    assert parsed(told) == bytes_
+
+
+@pytest.mark.parametrize("told", ["", "much", "0GB", "-3GB", "3 TBB"])
+def test_what_is_no_amount_is_said(told):
+    with pytest.raises(UsageError, match="--max-memory"):
+        parsed(told)
+
+
+class Encoders(nn.Module):
+    """Of the tiny kinds, where they have no files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.video, self.text, self.audio = PatchAutoencoder(4, 4), nn.Linear(3, 5), nn.Linear(2, 7)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return denoiser("cross_attention", "reference_network+face_attention", width=128).eval().requires_grad_(False)
+
+
+def needs(network: nn.Module, encoders: FrozenEncoders | Encoders, guidance: float) -> Needs:
+    return needs_of(deepcopy(network).to("meta"), encoders, INPUTS, Sampling(guidance=guidance), on_gpu=False)  # type: ignore[arg-type]
+
+
+def test_weights_conditions_and_branches_are_counted(network):
+    one, two = (needs(network, Encoders(), guidance) for guidance in (1.0, 3.0))
+    assert one.weights["denoiser"] == 4 * sum(parameter.numel() for parameter in network.parameters())
+    assert one.weights["text"] == 4 * (3 * 5 + 5)
+    assert two.conditions == 2 * one.conditions > 0
+    assert two.channels == 2 * one.channels
+    assert one.decoding == 16 * 40 * 1_000
+
+
+def peak_bytes(work) -> int:
+    """The most that was allocated at a time, by the allocator's own record."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def test_a_forward_pass_takes_what_is_estimated(network):
+    clip = batch(network.transformer.backbone)
+    both = without(clip, ("text",))
+    with torch.no_grad():
+        conditions = network.prepared(network.signals(both), both.latents)
+        measured = peak_bytes(lambda: network(both.latents, torch.tensor([300.0, 400.0]), both, conditions))
+    estimated = needs(network, Encoders(), 3.0).channels * FORWARD["32"]
+    assert 0.6 * measured < estimated < 1.7 * measured
