@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from hallo3_lightning.animation.sound import ArrivingSound, ClipSound, KnownSound, published_sound, whole_sound
+from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.audio.log_mel import LogMel
 from hallo3_lightning.model.encoders.audio.wav2vec2 import Wav2Vec2Audio
@@ -89,10 +90,33 @@ def test_a_window_of_a_clip_is_heard_as_a_clip_of_its_own(encoder):
     assert torch.equal(sound.features(30, 9)[:, 0], alone(22, 23)[:, 0])
 
 
-def test_a_take_is_heard_in_float32_whatever_the_precision(animator):
-    expected = animator.encoders.whole_take(pad(SOUND, (0, 100)))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(animator.encoders.whole_take(pad(SOUND, (0, 100))), expected)
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", [NEAR, FAR])
+def test_all_sound_is_heard_in_float32_whatever_the_precision(animator, encoder):
+    """A take, a window of one that arrives, a clip's, a published utterance, and a clip in training."""
+    encoders, clip = animator.encoders, pad(SOUND, (0, 100))
+    kept, encoders.audio = encoders.audio, encoder
+
+    def heard() -> list[Tensor]:
+        sounds = (
+            whole_sound(SOUND, encoders),
+            ArrivingSound([SOUND], encoder, 1000, 1000),
+            ClipSound(clip, encoder, FRAMES - 4),
+            published_sound(SOUND, encoder, clip_frames=9),
+        )
+        return [
+            *(sound.features(7, 9) for sound in sounds),
+            encoders.fill(Batch(("one",), waveform=clip)).audio_features,
+        ]
+
+    try:
+        expected = heard()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = heard()
+    finally:
+        encoders.audio = kept
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert torch.equal(found[0], found[1]), "in a cache and in a film"
 
 
 def test_an_encoder_that_hears_far_hears_otherwise_beside_a_window_than_in_the_whole():

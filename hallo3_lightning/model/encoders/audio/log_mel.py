@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from hallo3_lightning.model.precision import uncast
 
 HOPS = 4
 """Spectra a video frame, 10 ms apart; they stand where wav2vec2's layers do."""
@@ -44,7 +45,8 @@ class LogMel(nn.Module):
         margin = (length - hop) // 2
         spans = pad(waveform, (margin, length - hop - margin)).unfold(-1, length, hop)
         power = torch.fft.rfft(spans * self.window).abs() ** 2
-        mel = torch.log(power @ self.bands_of_bins + 1e-3)
+        with uncast(waveform):
+            mel = torch.log(power @ self.bands_of_bins + 1e-3)
         return rearrange(mel, "b (f hops) bands -> b f hops bands", hops=HOPS) / 4
 
     def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:

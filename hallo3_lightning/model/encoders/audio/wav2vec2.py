@@ -10,6 +10,7 @@ from transformers import Wav2Vec2Model
 
 from hallo3_lightning.geometry import SAMPLES_PER_FRAME
 from hallo3_lightning.model.encoders.folder import existing
+from hallo3_lightning.model.precision import uncast
 
 CONTEXT_FRAMES = 125
 """Five seconds: never exact, as attention and normalisation (of the waveform; in the base model of its first convolution
@@ -63,10 +64,11 @@ class Wav2Vec2Audio(nn.Module):
         return self._encoded(torch.cat([standardised(waveform), silence], dim=1), frames), heard
 
     def _encoded(self, waveform: Tensor, frames: int) -> Tensor:
-        features = self.model.feature_extractor(waveform)
-        features = interpolate(features, size=frames, mode="linear", align_corners=True)
-        hidden, _ = self.model.feature_projection(rearrange(features, "b c f -> b f c"))
-        return torch.stack(self._layers(hidden), dim=2)
+        with uncast(waveform):
+            features = self.model.feature_extractor(waveform)
+            features = interpolate(features, size=frames, mode="linear", align_corners=True)
+            hidden, _ = self.model.feature_projection(rearrange(features, "b c f -> b f c"))
+            return torch.stack(self._layers(hidden), dim=2)
 
     def _layers(self, hidden: Tensor) -> list[Tensor]:
         """Hidden states behind every layer; a layer's own output, by a hook, is the same in every transformers release."""
