@@ -54,6 +54,8 @@ class AudioEncoder(Protocol):
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]."""
 
+    hearing_bytes_per_frame: int
+    """Of sound: what encoding takes at most beside the weights."""
     def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
         """Features [B, F, layers, channels] of whole utterances [B, samples], and how many frames the sound lasts.
 
