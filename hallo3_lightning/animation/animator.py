@@ -28,8 +28,9 @@ class Continuation:
     """Where a video goes on: with this, the windows that follow are those of the unbroken one, bit for bit.
 
     window: index of the next window.
-    motion: [B, n, 3, H, W], the motion frames that it begins with: uint8, as they are seen; in the published loop
-        bfloat16 in [0, 1], as it hands them on.
+    motion: [B, n, 3, H, W], the motion frames that it begins with: the last n of the window before it, which decoded them,
+        in uint8; in the published loop bfloat16 in [0, 1], as it hands them on. They are those that are seen, and where
+        a window has fewer than 2 n frames also some that it showed a second time, and nobody sees.
     """
 
     window: int
