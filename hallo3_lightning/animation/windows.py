@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hallo3_lightning.errors import UsageError
@@ -24,7 +24,10 @@ It waits until they have come; fewer mean that the sound ends with them.
 
 @dataclass(frozen=True)
 class Window:
-    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new."""
+    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new.
+
+    In vain, there are none: `stop` is the end of the sound, before them.
+    """
 
     index: int
     start: int
@@ -47,8 +50,7 @@ def windows_as_heard(
         frames = there(window.start, window.stop)
         if not _has_to_be(window, frames, clip_frames, loop):
             return
-        new = window.start + window.kept_from
-        yield Window(index, window.start, window.kept_from, max(new, min(window.stop, frames)))
+        yield replace(window, stop=min(window.stop, frames))
         index += 1
 
 
