@@ -77,8 +77,9 @@ def _check_address(host: str, port: int | None) -> None:
         socket.create_server((host, port or 0)).close()
     except OSError as error:
         place = host if port is None else f"{host}:{port}"
+        reason = str(error.strerror).partition(" (")[0]  # Python adds the place
         raise UsageError(
-            f"{place} cannot be served ({error.strerror}); give a free --port, and as --host an address of this machine"
+            f"{place} cannot be served ({reason}); give a free --port, and as --host an address of this machine"
         ) from error
 
 
