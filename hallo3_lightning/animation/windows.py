@@ -68,6 +68,16 @@ def check_motion_frames(motion_frames: int, trained: int, clip_frames: int) -> N
         )
 
 
+def check_blend_frames(blend_frames: int, motion_frames: int, clip_frames: int) -> None:
+    """Raise UsageError where a window does not bring so many new frames to blend over."""
+    new = clip_frames - motion_frames
+    if blend_frames > new:
+        raise UsageError(
+            f"{blend_frames} frames to blend over (--blend-frames, model.sampling.blend_frames), but a window brings {new} "
+            f"new ones; give 0 to {new}"
+        )
+
+
 def _uncut(index: int, clip_frames: int, motion_frames: int, loop: Loop) -> Window:
     """A window as if the sound went on."""
     start = index * (clip_frames - motion_frames)
