@@ -129,10 +129,11 @@ def fitting(needs: Needs, limit: int, wanted: Placement, free_precision: bool) -
                 f"with {', '.join(given_up)} ({_enough(whole)} otherwise)" if given_up else "with everything in place"
             )
             return placement, f"--max-memory {_shown(limit)}: {_enough(estimated)} estimated {told}"
+    held = "" if wanted.on_gpu else f"; {_shown(peak_bytes())} of it this process has held already"
     least = min(needs.bytes(placement) for placement, _ in tried)
     raise UsageError(
         f"--max-memory {_shown(limit)} is too little: with everything given up that can be, this network takes about "
-        f"{_enough(least + SWAY)}; give at least that, or fewer branches of guidance (--guidance 1)"
+        f"{_enough(least + SWAY)}; give at least that, or fewer branches of guidance (--guidance 1){held}"
     )
 
 
@@ -197,4 +198,6 @@ def _enough(count: int) -> str:
 
 
 def _shown(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"

@@ -19,6 +19,10 @@ class VideoEncoder(Protocol):
     def pixels_per_latent(self) -> int:
         """Along a side of the picture."""
 
+    @classmethod
+    def pixels_per_latent_of(cls, folder: str) -> int:
+        """The same of the one in a folder, without reading its numbers."""
+
     @property
     def decoding_bytes_per_pixel(self) -> int:
         """Of the picture: what decoding a chunk holds at most beside the weights, in float32."""
@@ -50,12 +54,12 @@ class AudioEncoder(Protocol):
     channels: int
     context_frames: int
     """On either side of a window: hearing more than that changes its features little, or not at all."""
+    hearing_bytes_per_frame: int
+    """Of sound: what encoding takes at most beside the weights."""
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]."""
 
-    hearing_bytes_per_frame: int
-    """Of sound: what encoding takes at most beside the weights."""
     def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:
         """Features [B, F, layers, channels] of whole utterances [B, samples], and how many frames the sound lasts.
 

@@ -85,6 +85,17 @@ def test_what_is_no_amount_is_said(told):
         parsed(told)
 
 
+@pytest.mark.parametrize(("limit", "told"), [(1_000, "1 KB"), (999_000, "999 KB"), (5 * 10**6, "5 MB")])
+def test_a_small_amount_is_told_in_its_own_unit(limit, told):
+    with pytest.raises(UsageError, match=f"^--max-memory {told} is too little"):
+        fitting(NEEDS, limit, ON_GPU, free_precision=True)
+
+
+def test_main_memory_that_was_held_before_is_told_as_part_of_what_it_takes():
+    with pytest.raises(UsageError, match=r"; \d+ MB of it this process has held already$|; .* GB of it this process"):
+        fitting(NEEDS, GB, Placement("cpu", "32"), free_precision=True)
+
+
 class Encoders(nn.Module):
     """Of the tiny kinds, where they have no files."""
 
@@ -119,17 +130,6 @@ def test_weights_conditions_and_branches_are_counted(network):
     assert one.decoding == 16 * 40 * 1_000
 
 
-def peak_bytes(work) -> int:
-    """The most that was allocated at a time, by the allocator's own record."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        work()
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
-
 def test_what_shortcuts_keep_is_counted(network):
     """A second set of conditions for the branch that runs alone, and activations of each branch for what is reused."""
     size, kept = network.transformer.backbone, {}
@@ -159,6 +159,17 @@ def test_encoding_sound_takes_what_is_estimated(frames):
     measured = peak_bytes(lambda: LogMel().encode(sound))
     assert 0.8 * measured < frames * LogMel.hearing_bytes_per_frame < 1.2 * measured
 
+
+def peak_bytes(work) -> int:
+    """The most that was allocated at a time, by the allocator's own record."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
 
 
 def test_a_forward_pass_takes_what_is_estimated(network):
