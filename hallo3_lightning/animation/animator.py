@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from einops import repeat
@@ -19,6 +20,7 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
+from hallo3_lightning.errors import unknown
 from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.frozen import FrozenEncoders, pixels, signed
 
@@ -84,6 +86,11 @@ class Animator:
     residency: Residency = Residency()
     tiled: bool = False
     division: Division = UNDIVIDED
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a loop that is none: here and there it would be taken for either."""
+        if self.loop not in get_args(Loop):
+            raise unknown("loop", self.loop, get_args(Loop))
 
     @torch.no_grad()
     def frames(

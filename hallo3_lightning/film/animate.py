@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from inspect import formatannotation
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 from jsonargparse import ArgumentParser
@@ -60,7 +61,7 @@ def _request(image: str, audio: str, weights: Path, settings: Mapping[str, Any])
 
 def _read(name: str, value: Any, kind: Any) -> Any:
     """A setting as the command line would read it. Raises UsageError where it is of another kind."""
-    if isinstance(value, str) and str in (kind, *get_args(kind)):
+    if isinstance(value, str) and (kind is str or isinstance(kind, UnionType) and str in get_args(kind)):
         return value  # a prompt may be the word null
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--setting", type=kind)

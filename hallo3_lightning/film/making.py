@@ -294,4 +294,6 @@ def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
         *([] if context == str(animator.encoders.audio.context_frames) else [f"audio context {context} frames"]),
         *(f"{name} {value}" for name, value in taken.items()),
     ]
-    return Made(prepared.known.request.out, frames, pace, peak, ", ".join(settings))
+    out = prepared.known.request.out
+    assert out is not None
+    return Made(out, frames, pace, peak, ", ".join(settings))

@@ -39,7 +39,9 @@ def test_a_value_of_another_kind_is_refused_in_one_sentence(tmp_path, name, valu
 
 
 def test_what_can_be_read_as_typed_is_taken_so(tmp_path):
-    told = of(tmp_path, steps="3", guidance=3, compile="no", seed="7", loop="published", reuse="0.1", configs=["x.yaml"])
+    told = of(
+        tmp_path, steps="3", guidance=3, compile="no", seed="7", loop="published", reuse="0.1", configs=["x.yaml"]
+    )
     assert (told.changes.steps, told.changes.guidance, told.compile, told.seed) == (3, 3.0, False, 7)
     assert (told.loop, told.shortcuts.reuse, told.configs) == ("published", 0.1, ("x.yaml",))
 
