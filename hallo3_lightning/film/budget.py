@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hallo3_lightning.animation.guidance import chain
 from hallo3_lightning.animation.sampling import Sampling
-from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
+from hallo3_lightning.animation.shortcuts import Shortcuts
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.cost import imaginary_clip, tokens
 from hallo3_lightning.denoiser import Denoiser
@@ -89,8 +89,8 @@ def needs_of(
     inputs: Inputs,
     sampling: Sampling,
     on_gpu: bool,
-    shortcuts: Shortcuts = EXACT,
-    sound_frames: int = 0,
+    shortcuts: Shortcuts,
+    sound_frames: int,
 ) -> Needs:
     """Of a denoiser on the meta device, sampling so; encoders as they were loaded.
 
