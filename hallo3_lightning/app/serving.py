@@ -64,7 +64,7 @@ def _check(candidates: Candidates) -> None:
         raise UsageError(f"--weights {absent[0]} is not there; name the folder of a run or of imported weights")
     if not candidates.all():
         raise UsageError(
-            f"there is no run with a checkpoint in --runs {candidates.root}; train one (`make demo`), name another folder, "
+            f"there is no run of an audio phase with a checkpoint in --runs {candidates.root}; train one (`make demo`), name another folder, "
             "or name weights with --weights"
         )
 

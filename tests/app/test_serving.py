@@ -24,7 +24,7 @@ def weights(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (("--runs", "absent"), "there is no run with a checkpoint in --runs absent"),
+        (("--runs", "absent"), "there is no run of an audio phase with a checkpoint in --runs absent"),
         (("--weights", "absent"), "--weights absent is not there"),
     ],
 )
