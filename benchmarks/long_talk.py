@@ -2,7 +2,7 @@
 same person?
 
 Each run animates the first frames of people whose faces, voices and speech are in no data set, window by window as `hallo3
-animate` does. Mouth correlation is over all frames but the portrait's own, beside that of the first and last five seconds; the
+animate --device cpu` does from a file: in the run's precision, hearing as far around a window as it did in training. Mouth correlation is over all frames but the portrait's own, beside that of the first and last five seconds; the
 control compares each film with the other people's speech. Seam ratio: 1 where no border can be seen; by joints: the same
 against the steps from latent to latent within windows alone, of which every fourth frame is one; with its blend: also of the
 frames in which what is blended (--blend-frames) comes to its end, as seam ratio does not. The truth, and the truth
@@ -22,7 +22,7 @@ from einops import rearrange
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Column, Table
-from streaming import from_run, streamed, untrained
+from streaming import Performer, from_run, streamed, untrained
 from torch import Tensor
 
 from datamodules.clip import cut
@@ -46,6 +46,10 @@ ENDS_S = 5
 
 SHOWN = 20
 """Frames of the picture, evenly spaced."""
+
+
+Scores = Mapping[str, tuple[float, float]]
+"""Name -> mean and deviation over people."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +83,17 @@ def aperture(person: Batch) -> Tensor:
     return person.truth["aperture"][0]
 
 
-def films(animator: Animator, persons: Sequence[Batch]) -> dict[str, list[Film]]:
+def films(performer: Performer, persons: Sequence[Batch]) -> dict[str, list[Film]]:
     """What the network makes, what its autoencoder makes of the truth, and the truth."""
     found: dict[str, list[Film]] = {"generated": [], "autoencoder": [], "truth": []}
+    animator = performer.animator
     for person in persons:
-        video, _ = streamed(animator, person)
+        video, _ = streamed(performer, person, is_live=False)
         true, passes = truth(person), windows(video.shape[1], animator.clip_frames, animator.motion_frames)
         borders = tuple(window.start + window.kept_from for window in passes[1:])
         joints = tuple(frame for window in passes for frame in joints_of(window))
-        again = torch.cat([through(animator, true, window) for window in passes])
+        with performer.placement.cast():
+            again = torch.cat([through(animator, true, window) for window in passes])
         found["generated"].append(Film(video[0], borders, joints, animator.sampling.blend_frames))
         found["autoencoder"].append(Film(again, borders, joints))
         found["truth"].append(Film(true, borders, joints))
@@ -189,17 +195,23 @@ def report(found: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     Console(width=180).print(table)
 
 
-def animators(places: Sequence[Path | None], blends: Sequence[int | None]) -> dict[str, Animator]:
+def figures(found: Mapping[str, Scores], references: Mapping[str, Scores]) -> dict[str, object]:
+    """How much windows are seen to meet, of the first arm and of each; and everything else."""
+    ratios = {name: row["seam ratio"][0] for name, row in found.items()}
+    return {"ratio": next(iter(ratios.values())), "ratios": ratios, "arms": {**found, **references}}
+
+
+def performers(places: Sequence[Path | None], blends: Sequence[int | None]) -> dict[str, Performer]:
     """Of each run, or of random weights, blending over each number of frames, by name."""
-    found: dict[str, Animator] = {}
+    found: dict[str, Performer] = {}
     for place in places:
-        name, animator = (place.resolve().name, from_run(place)) if place else ("untrained", untrained())
+        name, performer = (place.resolve().name, from_run(place)) if place else ("untrained", untrained())
         for blend in blends:
             if blend is None:
-                found[name] = animator
+                found[name] = performer
             else:
-                sampling = replace(animator.sampling, blend_frames=blend)
-                found[f"{name}, blend {blend}"] = replace(animator, sampling=sampling)
+                sampling = replace(performer.animator.sampling, blend_frames=blend)
+                found[f"{name}, blend {blend}"] = performer.with_(sampling=sampling)
     return found
 
 
@@ -220,8 +232,8 @@ def main() -> None:
     persons = people(arguments.people, round(arguments.seconds * FPS))
     found: dict[str, dict[str, tuple[float, float]]] = {}
     references: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, animator in animators(arguments.run or [None], arguments.blend_frames or [None]).items():
-        made = films(animator, persons)
+    for name, performer in performers(arguments.run or [None], arguments.blend_frames or [None]).items():
+        made = films(performer, persons)
         if arguments.picture and not found:
             title = f"{arguments.seconds:g} s of new speech from one portrait, {name}"
             draw(arguments.picture, made, persons[0], title)
@@ -230,8 +242,7 @@ def main() -> None:
     report(found | references)
     Console().print(f"load {os.getloadavg()[0]:.1f}")
     if arguments.json:
-        headline = mean(row["seam ratio"][0] for row in found.values())
-        arguments.json.write_text(json.dumps({"ratio": headline, "arms": found | references}, indent=2))
+        arguments.json.write_text(json.dumps(figures(found, references), indent=2))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from datamodules.clip import cut
 from datamodules.synthetic.take import make_take
-from hallo3_lightning.animation.animator import Animator
+from hallo3_lightning.animation.animator import Animator, Chunk
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
 from hallo3_lightning.animation.sound import ArrivingSound
@@ -34,7 +34,9 @@ from hallo3_lightning.conditioning.motion import Corruption
 from hallo3_lightning.denoiser import denoiser_of
 from hallo3_lightning.diffusion.process import Process
 from hallo3_lightning.evaluation.mouth import correlation, opening
+from hallo3_lightning.film.audio_context import trained_with
 from hallo3_lightning.film.pace import Pace
+from hallo3_lightning.film.placement import Placement, precision_of
 from hallo3_lightning.film.trained import trained
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, FPS, SAMPLES_PER_FRAME, audio_samples, pixel_frames, seconds
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
@@ -54,17 +56,40 @@ def speaker(frames: int) -> Batch:
     return cut(make_take(SOMEBODY, 0, frames=frames), position=0, start=0, frames=frames, reference=0)
 
 
-def from_run(place: Path) -> Animator:
-    """As `hallo3 animate` has it."""
+@dataclass(frozen=True)
+class Performer:
+    """What animates, in which precision, and how many frames around a clip it heard in training."""
+
+    animator: Animator
+    placement: Placement = Placement("cpu", "32")
+    heard_frames: int = AUDIO_CONTEXT_FRAMES
+
+    def with_(self, **changes: Any) -> "Performer":
+        """With other fields of its animator."""
+        return replace(self, animator=replace(self.animator, **changes))
+
+    def chunks(self, batch: Batch, pieces: Iterable[Tensor], is_live: bool = True) -> Iterator[Chunk]:
+        """As `hallo3 animate --device cpu` makes them, of live speech or of a file's."""
+        context = trained_with(self.heard_frames, is_live)
+        assert context.before is not None
+        assert context.after is not None
+        sound = ArrivingSound(pieces, self.animator.encoders.audio, context.before, context.after)
+        with self.placement.cast():
+            yield from self.animator.frames(batch, sound=sound)
+
+
+def from_run(place: Path) -> Performer:
+    """With the precision and the hearing that `hallo3 animate` gives it (film/preparing.py)."""
     found = trained(place, (), {})
-    clip = pixel_frames(found.backbone.latent_frames)
-    denoiser, _ = found.denoiser()
-    return Animator(
-        denoiser, found.encoders(), Process(), clip, found.motion_frames, found.corruption, found.sampling, seed=0
+    placement, encoders = Placement("cpu", precision_of(None, found.precision)), found.encoders()
+    denoiser, _ = found.denoiser(placement.dtype)
+    animator = Animator(
+        denoiser, encoders, Process(), found.clip_frames, found.motion_frames, found.corruption, found.sampling, seed=0
     )
+    return Performer(animator, placement, encoders.audio.context_frames if found.heard_takes else AUDIO_CONTEXT_FRAMES)
 
 
-def untrained() -> Animator:
+def untrained() -> Performer:
     """Of the tiny sizes, with random weights everywhere."""
     model: dict[str, Any] = yaml.safe_load(SETTINGS.read_text())["model"]
     size = Backbone(**model["backbone"])
@@ -80,7 +105,7 @@ def untrained() -> Animator:
         names = Encoders("patch", folder, "hashed_words", "", "log_mel", "")
         encoders = FrozenEncoders(names, size.text_tokens, size.text_width)
     clip, sampling = pixel_frames(size.latent_frames), Sampling(**model["sampling"])
-    return Animator(denoiser.eval(), encoders, Process(), clip, 2, Corruption(), sampling, seed=0)
+    return Performer(Animator(denoiser.eval(), encoders, Process(), clip, 2, Corruption(), sampling, seed=0))
 
 
 @dataclass(frozen=True)
@@ -101,28 +126,28 @@ class Row:
     mouth: float
 
 
-def streamed(animator: Animator, batch: Batch) -> tuple[Tensor, Pace]:
+def streamed(performer: Performer, batch: Batch, is_live: bool = True) -> tuple[Tensor, Pace]:
     """The video of the batch's sound, a tenth of a second of which arrives at a time, as fast as it is asked for."""
     assert batch.waveform is not None
     around = audio_samples(AUDIO_CONTEXT_FRAMES)
     pieces = batch.waveform[:, around:-around].split(1600, dim=1)
-    pace, sound = Pace(), ArrivingSound(pieces, animator.encoders.audio)
-    chunks = [chunk.frames for chunk in pace.watched(animator.frames(batch, sound=sound))]
+    pace = Pace()
+    chunks = [chunk.frames for chunk in pace.watched(performer.chunks(batch, pieces, is_live))]
     return torch.cat(chunks, dim=1), pace
 
 
-def rows(animator: Animator, batch: Batch, all_steps: list[int], latents: list[int]) -> list[Row]:
+def rows(performer: Performer, batch: Batch, all_steps: list[int], latents: list[int]) -> list[Row]:
     """The trained window in the most steps first: the others, and shortcuts of it, are compared with its video."""
     ways = [(count, steps, EXACT) for count in latents for steps in all_steps]
     ways[1:1] = [(latents[0], all_steps[0], shortcuts) for shortcuts in SHORTCUTS]
-    best, _ = streamed(animator, batch)  # slower than the others for reasons of its own
+    best, _ = streamed(performer, batch)  # slower than the others for reasons of its own
     found: list[Row] = []
     for count, steps, shortcuts in ways:
-        clip, sampling = pixel_frames(count), replace(animator.sampling, steps=steps)
-        now = replace(animator, clip_frames=clip, sampling=sampling, shortcuts=shortcuts)
+        clip, sampling = pixel_frames(count), replace(performer.animator.sampling, steps=steps)
+        now = performer.with_(clip_frames=clip, sampling=sampling, shortcuts=shortcuts)
         video, pace = streamed(now, batch)
         best = best if found else video
-        found.append(measured(now, pace, video, best, batch))
+        found.append(measured(now.animator, pace, video, best, batch))
     return found
 
 
@@ -147,9 +172,9 @@ def peak_alone(minutes: float, run: Path | None) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def alone(minutes: float, animator: Animator) -> None:
+def alone(minutes: float, performer: Performer) -> None:
     """Animate noise, one step a window, forget the frames, and print this process's peak of memory in bytes."""
-    animator = replace(animator, sampling=replace(animator.sampling, steps=1))
+    performer = performer.with_(sampling=replace(performer.animator.sampling, steps=1))
     total = round(minutes * 60 * FPS)
 
     def noise() -> Iterator[Tensor]:
@@ -157,7 +182,7 @@ def alone(minutes: float, animator: Animator) -> None:
             yield torch.randn(1, SAMPLES_PER_FRAME, generator=generator(0, "noise", frame)) / 10
 
     frames = 0
-    for chunk in animator.frames(speaker(34), sound=ArrivingSound(noise(), animator.encoders.audio)):
+    for chunk in performer.chunks(speaker(34), noise()):
         frames += chunk.frames.shape[1]
     assert frames == total
     sys.stdout.write(f"{peak_bytes()}\n")
@@ -174,11 +199,11 @@ def main() -> None:
     parser.add_argument("--alone", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    animator = from_run(arguments.run) if arguments.run else untrained()
+    performer = from_run(arguments.run) if arguments.run else untrained()
     if arguments.alone:
-        alone(arguments.alone, animator)
+        alone(arguments.alone, performer)
         return
-    found = rows(animator, speaker(round(arguments.seconds * FPS)), arguments.steps, arguments.latents)
+    found = rows(performer, speaker(round(arguments.seconds * FPS)), arguments.steps, arguments.latents)
     peaks = {minutes: peak_alone(minutes, arguments.run) for minutes in (1 / 6, arguments.minutes)}
     report(arguments, found, peaks)
 

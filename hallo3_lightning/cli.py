@@ -44,7 +44,10 @@ def _run(arguments: list[str]) -> int:
         raise unknown("verb", verb, known)
     if verb in known and not hasattr(known[verb], "add_arguments"):
         return known[verb].run(arguments)
-    given = vars(_parser(known).parse_args(arguments or ["--help"]))
+    found, surplus = _parser(known).parse_known_args(arguments or ["--help"])
+    if surplus:
+        raise UsageError(f"unrecognized arguments: {' '.join(surplus)} (see `hallo3 {verb} --help`)")
+    given = vars(found)
     return known[given.pop("verb")].run(**given)
 
 
@@ -54,8 +57,8 @@ def _verbs() -> Mapping[str, ModuleType]:
     return {name.replace("_", "-"): importlib.import_module(f"{verbs.__name__}.{name}") for name in files}
 
 
-NEGATIVES = re.compile(r"-[\d.][\d.e]*(,-?[\d.][\d.e]*)+")
-"""Several numbers of which the first is negative: a box that begins left of the picture."""
+NEGATIVES = re.compile(r"-[\d.][\d.e]*((,-?[\d.][\d.e]*)+| ?[A-Za-z]+)")
+"""Several numbers of which the first is negative, a box that begins left of the picture; or one with a unit."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,5 +1,6 @@
 """Every benchmark takes --json FILE and writes its headline figure there under "ratio"."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ SMALL = {
     "loader.py": ["--samples", "40", "--rounds", "2", "--steady", "400"],
     "precision.py": [],
     "rendering.py": [],
-    "sampling.py": ["--width", "64", "--blocks", "2", "--steps", "2", "--rounds", "1"],
+    "sampling.py": ["--width", "64", "--blocks", "2", "--steps", "4", "--rounds", "1"],
 }
 """Those that are quick at their smallest sizes."""
 
@@ -63,6 +64,25 @@ def test_ours_needs_fewer_operations_than_published(tmp_path):
     found = json.loads((tmp_path / "figures.json").read_text())
     assert found["fewer"] > 1.05
     assert 1 < found["fewer_once"] < found["fewer"]
+    reused = {name: count for name, count in found["reused"].items() if count}
+    assert reused.keys() == {"ours, reuse 1", "ours, reuse 1, unguided 0.4"}
+    assert all(found["operations"][name] < found["operations"]["ours"] for name in reused)
+
+
+def test_sampling_that_reuses_nothing_is_an_error():
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run("sampling.py", *SMALL["sampling.py"], "--reuse", "0.1")
+    assert "no block was reused in ours, reuse 0.1; give a --reuse beyond 0.1" in " ".join(failed.value.stderr.split())
+
+
+def test_the_headline_of_a_long_talk_is_its_first_arms(monkeypatch):
+    """Not a mean over arms, of which some blend."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    figures = importlib.import_module("long_talk").figures
+    arms = {name: {"seam ratio": (ratio, 0.1), "mouth": (0.5, 0.1)} for name, ratio in (("a", 3.0), ("b", 1.0))}
+    told = figures(arms, {"truth": {"seam ratio": (1.0, 0.0), "mouth": (1.0, 0.0)}})
+    assert (told["ratio"], told["ratios"]) == (3.0, {"a": 3.0, "b": 1.0})
+    assert told["arms"].keys() == {"a", "b", "truth"}
 
 
 def test_bfloat16_costs_less_than_the_limit_and_the_published_tables_differ(tmp_path):

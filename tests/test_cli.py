@@ -36,7 +36,7 @@ def test_a_mistake_is_exit_status_2_and_one_line_of_the_real_command():
 def test_an_option_that_there_is_not(verb, capsys):
     assert main([verb, "somewhere", "--colour=red"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"hallo3 {verb}: error: unrecognized arguments: --colour=red")
+    assert said.startswith(f"hallo3 {verb}: error: unrecognized arguments: --colour=red (see `hallo3 {verb} --help`)")
     assert said.count("\n") == 1
 
 
@@ -44,6 +44,13 @@ def test_a_box_that_begins_left_of_the_picture_is_no_option(capsys):
     command = ["animate", "--image=i", "--audio=a", "--weights=absent", "--out=o.mp4", "--face", "-5,-2.5,500,500"]
     assert main(command) == 2
     assert "no weights at 'absent'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amount", ["-5GB", "-.5 GiB", "-5"])
+def test_an_amount_below_nothing_is_no_option(capsys, amount):
+    command = ["animate", "--image=i", "--audio=a", "--weights=absent", "--out=o.mp4", "--max-memory", amount]
+    assert main(command) == 2
+    assert f"--max-memory is {amount}; expected an amount such as 24GB" in capsys.readouterr().err
 
 
 def test_synthesize_writes_shards_and_their_autoencoder_once(tmp_path, capsys):

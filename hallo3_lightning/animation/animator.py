@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from einops import repeat
@@ -19,6 +20,7 @@ from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption, corrupted, padded, with_reference
 from hallo3_lightning.denoiser import Denoiser
 from hallo3_lightning.diffusion.process import Process
+from hallo3_lightning.errors import unknown
 from hallo3_lightning.geometry import latent_frames
 from hallo3_lightning.model.frozen import FrozenEncoders, pixels, signed
 
@@ -28,8 +30,9 @@ class Continuation:
     """Where a video goes on: with this, the windows that follow are those of the unbroken one, bit for bit.
 
     window: index of the next window.
-    motion: [B, n, 3, H, W], the motion frames that it begins with: uint8, as they are seen; in the published loop
-        bfloat16 in [0, 1], as it hands them on.
+    motion: [B, n, 3, H, W], the motion frames that it begins with: the last n of the window before it, which decoded them,
+        in uint8; in the published loop bfloat16 in [0, 1], as it hands them on. They are those that are seen, and where
+        a window has fewer than 2 n frames also some that it showed a second time, and nobody sees.
     """
 
     window: int
@@ -83,6 +86,11 @@ class Animator:
     residency: Residency = Residency()
     tiled: bool = False
     division: Division = UNDIVIDED
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a loop that is none: here and there it would be taken for either."""
+        if self.loop not in get_args(Loop):
+            raise unknown("loop", self.loop, get_args(Loop))
 
     @torch.no_grad()
     def frames(
@@ -140,7 +148,11 @@ class Animator:
         return KnownSound(batch.audio_features, total_frames)
 
     def _filled(self, batch: Batch) -> Batch:
-        """What all windows share, encoded once."""
+        """What all windows share, encoded once.
+
+        What the denoiser's conditioners make of it (reference network, face tokens, their keys and values) is computed
+        again in each window: .1 % of one of 50 steps at full size.
+        """
         assert batch.reference is not None
         whole = batch.with_(video=None, latents=None, waveform=None, audio_features=None)
         for kind in ("text", "video"):

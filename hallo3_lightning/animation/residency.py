@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hallo3_lightning.errors import unknown
 
@@ -16,7 +16,9 @@ PARTS = ("text", "audio", "video", "denoiser")
 
 @dataclass(frozen=True)
 class Residency:
-    """What is idle waits in main memory: slower by the way there and back, once a window; the numbers are the same.
+    """What is idle waits in main memory: slower by the way there, once a window; the numbers are the same.
+
+    It stays there while its copy works: nothing changes the numbers, so that there is no way back.
 
     Args:
         offloaded: names in PARTS; `text` is needed once a video, the others in every window.
@@ -39,8 +41,18 @@ class Residency:
             yield
             return
         assert isinstance(part, nn.Module)
+        waiting = list(_tensors(part))
         part.to(torch.device(self.device))
         try:
             yield
         finally:
-            part.to("cpu")
+            for own, name, tensor, numbers in waiting:
+                tensor.data = numbers  # a parameter stays itself on its way to a GPU
+                own[name] = tensor  # a buffer does not
+
+
+def _tensors(part: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor, Tensor]]:
+    """Where each parameter and buffer is found and by which name, itself, and where its numbers lie."""
+    for module in part.modules():
+        for own in (module._parameters, module._buffers):
+            yield from ((own, name, tensor, tensor.data) for name, tensor in own.items() if tensor is not None)

@@ -33,6 +33,13 @@ class Sampling:
     blend_frames: int = 0
     oddities: Oddities = Oddities()
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """Of each condition, or group of them, that is guided."""
+        if isinstance(self.guidance, Mapping):
+            return dict(self.guidance)
+        return dict.fromkeys(self.guided, self.guidance)
+
     def __post_init__(self) -> None:
         """Raise UsageError for names that do not exist and numbers that mean nothing."""
         sampler(self.sampler)

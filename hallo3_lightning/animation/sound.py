@@ -1,6 +1,7 @@
 """What is heard in a window: of sound that is all there, or that is still arriving."""
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -111,7 +112,9 @@ class ArrivingSound:
         assert min(before, after) >= AUDIO_CONTEXT_FRAMES
         self.encoder, self.before, self.after = encoder, before, after
         self._pieces = iter(pieces)
-        self._kept: Tensor | None = None
+        self._kept = deque[
+            Tensor
+        ]()  # joined only when heard: joining with each piece would take the square of their number
         self._first, self._end, self._floor = 0, 0, 0
         self._ended = False
 
@@ -123,7 +126,7 @@ class ArrivingSound:
 
     def features(self, start: int, count: int) -> Tensor | None:
         self.there(start, start + count)
-        if self._kept is None:
+        if not self._kept:
             return None
         end = math.ceil(self._end / SAMPLES_PER_FRAME)  # of the sound, unless there is more than is heard
         assert start < end, "a window without sound is none"
@@ -134,18 +137,17 @@ class ArrivingSound:
 
     def _between(self, first: int, last: int) -> Tensor:
         """Samples [B, last - first], silent where there are none."""
-        assert self._kept is not None
-        inside = self._kept[:, max(first - self._first, 0) : last - self._first]
+        inside = torch.cat([*self._kept], dim=1)[:, max(first - self._first, 0) : last - self._first]
         before = max(self._first - first, 0)
         return pad(inside, (before, last - first - before - inside.shape[1]))
 
     def _read(self) -> None:
-        """Take one more piece, and drop what no window will hear again."""
+        """Take one more piece, and drop those that no window will hear again; never the last, which silence is made like."""
         piece = next(self._pieces, None)
         if piece is None:
             self._ended = True
             return
         self._end += piece.shape[1]
-        kept = piece if self._kept is None else torch.cat([self._kept, piece], dim=1)
-        forgotten = min(max(self._floor - self._first, 0), kept.shape[1])
-        self._kept, self._first = kept[:, forgotten:].clone(), self._first + forgotten
+        self._kept.append(piece)
+        while len(self._kept) > 1 and self._first + self._kept[0].shape[1] <= self._floor:
+            self._first += self._kept.popleft().shape[1]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hallo3_lightning.errors import UsageError
@@ -24,7 +24,10 @@ It waits until they have come; fewer mean that the sound ends with them.
 
 @dataclass(frozen=True)
 class Window:
-    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new."""
+    """One generation pass: frames [start, start + clip) of the video, of which [start + kept_from, stop) are new.
+
+    In vain, there are none: `stop` is the end of the sound, before them.
+    """
 
     index: int
     start: int
@@ -47,8 +50,7 @@ def windows_as_heard(
         frames = there(window.start, window.stop)
         if not _has_to_be(window, frames, clip_frames, loop):
             return
-        new = window.start + window.kept_from
-        yield Window(index, window.start, window.kept_from, max(new, min(window.stop, frames)))
+        yield replace(window, stop=min(window.stop, frames))
         index += 1
 
 
@@ -63,6 +65,16 @@ def check_motion_frames(motion_frames: int, trained: int, clip_frames: int) -> N
         raise UsageError(
             f"{motion_frames} motion frames, but these weights were trained with {trained} and have seen nothing else; give "
             f"{trained}, or train with --model.motion_frames {motion_frames}"
+        )
+
+
+def check_blend_frames(blend_frames: int, motion_frames: int, clip_frames: int) -> None:
+    """Raise UsageError where a window does not bring so many new frames to blend over."""
+    new = clip_frames - motion_frames
+    if blend_frames > new:
+        raise UsageError(
+            f"{blend_frames} frames to blend over (--blend-frames, model.sampling.blend_frames), but a window brings {new} "
+            f"new ones; give 0 to {new}"
         )
 
 

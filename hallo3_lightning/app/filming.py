@@ -83,7 +83,7 @@ class Filming:
 
     def stop(self) -> None:
         """At once: a film may be killed at any moment."""
-        self.was_stopped = self.goes_on
+        self.was_stopped = self.was_stopped or self.goes_on
         self._process.terminate()
         self._process.wait()
 

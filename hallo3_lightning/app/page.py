@@ -10,6 +10,7 @@ import gradio
 from hallo3_lightning.app.candidates import Candidate, Candidates
 from hallo3_lightning.app.options import Option, typed
 from hallo3_lightning.app.screening import Screening, Wanted, picture
+from hallo3_lightning.app.turns import Turns
 from hallo3_lightning.errors import UsageError
 
 EVERY_RUN = "every run"
@@ -45,7 +46,7 @@ class Page:
 
     def __init__(self, options: Sequence[Option], candidates: Candidates, films: Path) -> None:
         self.options, self.candidates, self.films = options, candidates, films
-        self._screenings: dict[str, Screening] = {}
+        self._turns = Turns()
 
     def blocks(self) -> gradio.Blocks:
         with gradio.Blocks(title="hallo3 animate", analytics_enabled=False) as blocks:
@@ -59,7 +60,8 @@ class Page:
                     status = gradio.HTML(elem_id="status", elem_classes="status")
                     films = gradio.HTML(elem_id="films")
                     play = gradio.Button("Play all from the beginning", elem_id="play")
-            start.click(self._animate, fields, [status, films], concurrency_limit=1, show_progress="hidden")
+            # no limit of gradio's: what waits in its queue cannot be stopped
+            start.click(self._animate, fields, [status, films], concurrency_limit=None, show_progress="hidden")
             stop.click(self._stop, concurrency_limit=None)
             play.click(None, js=PLAY)
             blocks.unload(self._stop)
@@ -67,8 +69,7 @@ class Page:
 
     def stop(self) -> None:
         """Everything that is being made."""
-        for screening in self._screenings.values():
-            screening.stop()
+        self._turns.stop_all()
 
     def _inputs(self, blocks: gradio.Blocks) -> list[gradio.components.Component]:
         """Fields in the order in which `_animate` takes their values."""
@@ -101,33 +102,31 @@ class Page:
         return gradio.Dropdown(choices=grids, value=EVERY_RUN), _choices(self.candidates.all(), at_first=1)
 
     def _offered(self, grid: str | None) -> tuple[Candidate, ...]:
-        """Runs of the grid's arms, or all there are; raises UsageError where the grid has none."""
+        """Runs of the grid's arms, or all there are; raises what the page shows where the grid has none."""
         file = self.candidates.grids().get(grid or "")
-        return tuple(self.candidates.all() if file is None else self.candidates.arms(file))
-
-    def _of_grid(self, grid: str | None) -> Any:
-        """The runs of a grid to choose from, all of them chosen."""
         try:
-            return _choices(self._offered(grid), at_first=1 if grid == EVERY_RUN else None)
+            return tuple(self.candidates.all() if file is None else self.candidates.arms(file))
         except UsageError as error:
             raise gradio.Error(str(error), print_exception=False) from error
 
+    def _of_grid(self, grid: str | None) -> Any:
+        """The runs of a grid to choose from, all of them chosen."""
+        return _choices(self._offered(grid), at_first=1 if grid == EVERY_RUN else None)
+
     def _animate(
-        self, request: gradio.Request, image: str | None, sample: str, audio: str | None, prompt: str, grid: str | None,
+        self, request: gradio.Request, image: str | None, sample: str | None, audio: str | None, prompt: str, grid: str | None,
         chosen: list[str] | None, *values: Any,
     ) -> Iterator[tuple[str, str]]:  # fmt: skip
         who = [candidate for candidate in self._offered(grid) if str(candidate.weights) in (chosen or ())]
         names = (option.name for option in self.options)
         arguments = [f"--prompt={prompt}"] if prompt else []
         arguments += typed(self.options, dict(zip(names, values, strict=True)))
-        screening = self._screenings.setdefault(str(request.session_hash), Screening(self.films))
-        for shown in screening.shown(Wanted(sample.strip() or image, audio, who, arguments)):
+        wanted = Wanted((sample or "").strip() or image, audio, who, arguments)
+        for shown in self._turns.shown(str(request.session_hash), Screening(self.films), wanted):
             yield shown.status, shown.films
 
     def _stop(self, request: gradio.Request) -> None:
-        screening = self._screenings.get(str(request.session_hash))
-        if screening is not None:
-            screening.stop()
+        self._turns.stop(str(request.session_hash))
 
 
 def _choices(candidates: Sequence[Candidate], at_first: int | None = None) -> Any:

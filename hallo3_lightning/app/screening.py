@@ -50,20 +50,20 @@ class Shown:
     films: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Screening:
-    """The films of one user of the page, in the making.
+    """The films of one request, in the making.
 
     folder: where films go. Between two looks at it the page is told how far it is.
     """
 
     folder: Path
     _now: Filming | None = field(default=None, init=False)
-    _is_stopped: bool = field(default=False, init=False)
+    is_stopped: bool = field(default=False, init=False)
 
     def stop(self) -> None:
-        """The film that is being made, and those that were to follow."""
-        self._is_stopped = True
+        """For good: the film that is being made, and those that were to follow."""
+        self.is_stopped = True
         if self._now is not None:
             self._now.stop()
 
@@ -74,10 +74,17 @@ class Screening:
         except UsageError as error:
             yield Shown(_sentence("error", str(error)), "")
             return
-        self._is_stopped, figures, told = False, "", ""
+        figures, told = "", ""
         for place, candidate in enumerate(wanted.candidates):
+            if self.is_stopped:
+                yield Shown(
+                    told + _sentence("stopped", f"{candidate.label}: stopped before it began"), _side_by_side(figures)
+                )
+                return
             out = film_of(self.folder, candidate.label, wanted.typed(candidate))
             self._now = filming = Filming(wanted.typed(candidate), out)
+            if self.is_stopped:  # meanwhile, by somebody who saw no film to stop
+                filming.stop()
             queue = f"{candidate.label} ({place + 1} of {len(wanted.candidates)})"
             while filming.goes_on:
                 yield Shown(
@@ -87,7 +94,7 @@ class Screening:
             figures += _figure(candidate.label, filming)
             told += _ending(candidate.label, filming)
             yield Shown(told, _side_by_side(figures))
-            if self._is_stopped:
+            if self.is_stopped:
                 return
 
 

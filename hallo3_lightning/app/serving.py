@@ -64,7 +64,7 @@ def _check(candidates: Candidates) -> None:
         raise UsageError(f"--weights {absent[0]} is not there; name the folder of a run or of imported weights")
     if not candidates.all():
         raise UsageError(
-            f"there is no run with a checkpoint in --runs {candidates.root}; train one (`make demo`), name another folder, "
+            f"there is no run of an audio phase with a checkpoint in --runs {candidates.root}; train one (`make demo`), name another folder, "
             "or name weights with --weights"
         )
 
@@ -77,8 +77,9 @@ def _check_address(host: str, port: int | None) -> None:
         socket.create_server((host, port or 0)).close()
     except OSError as error:
         place = host if port is None else f"{host}:{port}"
+        reason = str(error.strerror).partition(" (")[0]  # Python adds the place
         raise UsageError(
-            f"{place} cannot be served ({error.strerror}); give a free --port, and as --host an address of this machine"
+            f"{place} cannot be served ({reason}); give a free --port, and as --host an address of this machine"
         ) from error
 
 

@@ -16,6 +16,12 @@ class AudioContext:
     before: int | None
     after: int | None
 
+    def frames_at_once(self, clip_frames: int, all_frames: int) -> int:
+        """How much sound is encoded, and kept, at a time: a window's and what is around it, or all of it."""
+        if self.before is None or self.after is None:
+            return all_frames
+        return self.before + clip_frames + self.after
+
     def __str__(self) -> str:
         if self.before is None:
             return ALL

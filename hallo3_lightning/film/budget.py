@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hallo3_lightning.animation.guidance import chain
 from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.shortcuts import Shortcuts
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.cost import imaginary_clip, tokens
 from hallo3_lightning.denoiser import Denoiser
@@ -22,6 +23,10 @@ FORWARD = {"32": 63, "bf16-mixed": 47, "bf16": 47}
 """Bytes of a token and channel that a forward pass without gradients holds at most, in each branch of guidance.
 
 Counted allocation by allocation on a CPU, where attention is fused as on a GPU: 61 to 63 in float32, 42 to 47 in mixed."""
+
+REUSED = 3 * 4
+"""Bytes of a video token and channel that stay in each branch where blocks are reused: what the first block adds, what the
+others add, and while these run what the first one gave them."""
 
 HALVED = {"32": 1.0, "bf16-mixed": 0.64, "bf16": 0.64}
 """Of what decoding holds in float32; counted likewise."""
@@ -51,13 +56,15 @@ class Needs:
     weights: Mapping[str, int]
     """Of each part of `residency.PARTS`; the denoiser's in float32."""
     conditions: int
-    """Signals, and what the adapters derive from them, in float32."""
+    """Signals, what the adapters derive from them, in float32, and what shortcuts keep beside them."""
     channels: int
     """Tokens times width times branches of guidance: a number."""
     decoding: int
     """Of a chunk, in float32 and in one piece."""
     base: int
     """Of everything else."""
+    hearing: int = 0
+    """Of encoding as much sound as is encoded at a time."""
 
     def bytes(self, placement: Placement) -> int:
         """At the worst moment, estimated."""
@@ -66,7 +73,7 @@ class Needs:
         spread = TILED if placement.tiled else 1.0
         working = {
             "text": 0,
-            "audio": 0,
+            "audio": self.hearing,
             "denoiser": self.channels * FORWARD[placement.precision] + self.conditions,
             "video": int(self.decoding * HALVED[placement.precision] * spread),
         }
@@ -76,18 +83,34 @@ class Needs:
         return self.base + stays + max(moments)
 
 
-def needs_of(denoiser: Denoiser, encoders: FrozenEncoders, inputs: Inputs, sampling: Sampling, on_gpu: bool) -> Needs:
-    """Of a denoiser on the meta device, sampling so; encoders as they were loaded."""
+def needs_of(
+    denoiser: Denoiser,
+    encoders: FrozenEncoders,
+    inputs: Inputs,
+    sampling: Sampling,
+    on_gpu: bool,
+    shortcuts: Shortcuts,
+    sound_frames: int,
+) -> Needs:
+    """Of a denoiser on the meta device, sampling so; encoders as they were loaded.
+
+    sound_frames: how much sound is encoded, and its features kept, at a time.
+    """
     size = denoiser.transformer.backbone
     branches = chain(sampling.guidance, sampling.guided).num_branches
     height, width = (side * encoders.video.pixels_per_latent for side in (size.latent_height, size.latent_width))
+    alone = 1 if shortcuts.unguided and branches > 1 else 0  # the last branch, once more
+    kept = REUSED * (branches + alone) * tokens(size)["video"] * size.width if shortcuts.reuse else 0
+    features = sound_frames * encoders.audio.layers * encoders.audio.channels * 4
+    other = CUDA_CONTEXT if on_gpu else FIRST_USE + height * width * ENCODING
     parts = {name: _weight_bytes(getattr(encoders, name)) for name in ("text", "audio", "video")}
     return Needs(
         weights={**parts, "denoiser": sum(parameter.numel() * 4 for parameter in denoiser.parameters())},
-        conditions=branches * _condition_bytes(denoiser, inputs),
+        conditions=(branches + alone) * _condition_bytes(denoiser, inputs) + kept,
         channels=branches * tokens(size)["sequence"] * size.width,
         decoding=height * width * encoders.video.decoding_bytes_per_pixel,
-        base=CUDA_CONTEXT if on_gpu else peak_bytes() - sum(parts.values()) + FIRST_USE + height * width * ENCODING,
+        base=other + features + (0 if on_gpu else peak_bytes() - sum(parts.values())),
+        hearing=sound_frames * encoders.audio.hearing_bytes_per_frame,
     )
 
 
@@ -106,10 +129,11 @@ def fitting(needs: Needs, limit: int, wanted: Placement, free_precision: bool) -
                 f"with {', '.join(given_up)} ({_enough(whole)} otherwise)" if given_up else "with everything in place"
             )
             return placement, f"--max-memory {_shown(limit)}: {_enough(estimated)} estimated {told}"
+    held = "" if wanted.on_gpu else f"; {_shown(peak_bytes())} of it this process has held already"
     least = min(needs.bytes(placement) for placement, _ in tried)
     raise UsageError(
         f"--max-memory {_shown(limit)} is too little: with everything given up that can be, this network takes about "
-        f"{_enough(least + SWAY)}; give at least that, or fewer branches of guidance (--guidance 1)"
+        f"{_enough(least + SWAY)}; give at least that, or fewer branches of guidance (--guidance 1){held}"
     )
 
 
@@ -174,4 +198,6 @@ def _enough(count: int) -> str:
 
 
 def _shown(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"

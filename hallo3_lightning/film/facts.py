@@ -14,38 +14,41 @@ import av
 from PIL import Image
 from torch import Tensor
 
-from hallo3_lightning.animation.animator import Animator
-from hallo3_lightning.batch import Batch
-from hallo3_lightning.film.portrait import Portrait
+from hallo3_lightning.film.beforehand import Beforehand
+from hallo3_lightning.film.unfinished import UNKNOWN
 
 PACKAGES = ("hallo3_lightning", "torch", "diffusers", "transformers", "av")
 
 
-def facts_of(
-    animator: Animator, batch: Batch, portrait: Portrait, audio: str, weights: str, precision: str, form: str
-) -> dict[str, Any]:
+def facts_of(known: Beforehand, ranks: int) -> dict[str, Any]:
     """Everything that the frames and the file depend on, as plain values; the same for the same film.
 
-    audio: SHA-256 of the recording; weights: of the denoiser's; form: mp4, png or npz.
+    UNKNOWN where only the weights tell. ranks: processes that share the branches of guidance.
     """
-    given = (portrait.reference, portrait.face_mask, portrait.face_embedding)
-    chosen = ("clip_frames", "motion_frames", "seed", "loop", "tiled")
-    assert batch.captions is not None
+    request, portrait, heard = known.request, known.portrait, known.heard
+    placed_as_asked = request.max_memory is None
     return {
-        "portrait": digest(*given),
-        "audio": audio,
-        "prompt": batch.captions[0],
-        "weights": weights,
-        "encoders": animator.encoders.fingerprints(),
-        **{f"sampling.{name}": value for name, value in asdict(animator.sampling).items()},
-        **{f"corruption.{name}": value for name, value in asdict(animator.corruption).items()},
-        "shortcuts": animator.shortcuts.taken,
-        **{name: getattr(animator, name) for name in chosen},
+        "portrait": digest(portrait.reference, portrait.face_mask, portrait.face_embedding),
         "shown": list(portrait.shown),
-        "device": animator.residency.device.partition(":")[0],
-        "precision": precision,
-        "format": form,
+        "audio": "through a pipe" if heard is None else heard.digest,
+        "prompt": known.prompt,
+        **{f"sampling.{name}": value for name, value in asdict(known.sampling).items()},
+        **{f"corruption.{name}": value for name, value in asdict(known.network.corruption).items()},
+        "shortcuts": request.shortcuts.taken,
+        "clip_frames": known.network.clip_frames,
+        "motion_frames": known.motion_frames,
+        "seed": request.seed,
+        "loop": request.loop,
+        "device": known.placement.device.partition(":")[0],
+        "format": request.kind,
+        "compiled": request.compile,
+        "processes": ranks,
         "versions": {name: version(name) for name in PACKAGES},
+        "weights": known.network.recorded_fingerprint or UNKNOWN,
+        "encoders": UNKNOWN,
+        "audio_context_frames": UNKNOWN,
+        "precision": known.placement.precision if placed_as_asked else UNKNOWN,
+        "tiled": known.placement.tiled if placed_as_asked else UNKNOWN,
     }
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from hallo3_lightning.animation.animator import Chunk, Continuation
 from hallo3_lightning.animation.division import UNDIVIDED, Division
+from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.sound import ArrivingSound, Sound, published_sound, whole_sound
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.film.facts import provenance, told_by
+from hallo3_lightning.film.beforehand import Beforehand, look_beforehand
+from hallo3_lightning.film.facts import facts_of, provenance, told_by
 from hallo3_lightning.film.files.by_hand import undisturbed
 from hallo3_lightning.film.files.film import BESIDE, Film, Place, beside, tags
 from hallo3_lightning.film.files.frames_film import NpzFilm, PngFilm
@@ -61,14 +63,18 @@ def make(request: Request, console: Console, division: Division = UNDIVIDED) -> 
     """Make the film, or go on with it. Says what a user should know; None where it is finished already."""
     request.check()
     if request.to_pipe:
-        return _to_standard_output(prepare(request, console, division))
+        return _to_standard_output(prepare(look_beforehand(request, console), console, division))
     unfinished = Unfinished(request.path, [beside(request.path, suffix) for suffix in BESIDE[request.kind]])
     unfinished.hold()
     try:
         unfinished.refuse_others()
-        prepared = prepare(request, console, division)
-        begin = _where_to_begin(prepared, unfinished)
+        known = look_beforehand(request, console)
+        # what is in the way is told before weights are read, as far as that can be known
+        _where_to_begin(known, facts_of(known, division.ranks), unfinished)
+        prepared = prepare(known, console, division)
+        begin = _where_to_begin(known, prepared.facts, unfinished)
         if begin is None:
+            unfinished.remove()
             console.print(f"{request.out} is finished already, by the same request", markup=False)
             return None
         if begin.place.frames:
@@ -78,46 +84,52 @@ def make(request: Request, console: Console, division: Division = UNDIVIDED) -> 
         unfinished.let_go()
 
 
-def _where_to_begin(prepared: Prepared, unfinished: Unfinished) -> Kept | None:
-    """Behind what an earlier making of the same film left; None where that is all of it.
+def _where_to_begin(known: Beforehand, facts: Mapping[str, Any], unfinished: Unfinished) -> Kept | None:
+    """Behind what an earlier making of the same film left; None where that is all of it, as far as facts are known.
 
-    Raises UsageError where something else is there.
+    Raises UsageError where something else is there, or no room for the rest.
     """
-    request = prepared.request
+    kept = _left_of_it(known, facts, unfinished)
+    if kept is not None and known.heard is not None:
+        check_disk(known.request.path, known.request.kind, known.heard.frames, known.size, kept.place)
+    return kept
+
+
+def _left_of_it(known: Beforehand, facts: Mapping[str, Any], unfinished: Unfinished) -> Kept | None:
+    request = known.request
     if request.overwrite or not unfinished.is_there:
+        if _is_there_already(known, facts):
+            return None
         if request.resume:
-            raise UsageError(f"--resume: {request.out} has nothing to go on from; leave --resume and --overwrite out")
-        return None if _is_there_already(prepared) else Kept()
-    kept = unfinished.kept(prepared.facts)
-    if prepared.heard is None:
+            raise UsageError(f"--resume: {request.out} has nothing to go on from; leave --resume out")
+        return Kept()
+    kept = unfinished.kept(facts)
+    if known.heard is None:
         raise UsageError(
             f"{request.out} is unfinished, and what came through a pipe is gone; name another --out, or begin "
             "anew with --overwrite"
         )
-    left = left_at(request.path, request.kind, kept.place, prepared.facts)
+    left = left_at(request.path, request.kind, kept.place, facts)
     if left == "other":
         raise UsageError(
             f"--out {request.out} is not the film that {unfinished.folder} goes on with: it was replaced, changed or "
             "deleted; put that film back, begin anew with --overwrite, or name another"
         )
-    if left == "finished":
-        unfinished.remove()
-        return None
-    return kept
+    return None if left == "finished" else kept
 
 
-def _is_there_already(prepared: Prepared) -> bool:
+def _is_there_already(known: Beforehand, facts: Mapping[str, Any]) -> bool:
     """Whether the same film is, and all of it. Raises UsageError where something else is."""
-    request = prepared.request
+    request = known.request
     there = any(request.path.glob("*")) if request.path.is_dir() else request.path.exists()
     if request.overwrite or not there:
         return False
     told = told_by(request.path)
     if told is None:
         what = "is there, and no film of ours"
-    elif other := differing(told, prepared.facts):
+    elif other := differing(told, facts):
         what = f"is a film already, differing in {', '.join(other)}"
-    elif prepared.heard is None:
+    elif known.heard is None:
         what = "is a film already, of what came through a pipe before"
     elif not is_finished(request.path):
         what = "is a part of this film, and the folder that said how to go on with it is gone"
@@ -127,9 +139,7 @@ def _is_there_already(prepared: Prepared) -> bool:
 
 
 def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Console) -> Made:
-    request, heard = prepared.request, prepared.heard
-    if heard is not None:
-        check_disk(request.path, request.kind, heard.frames, prepared.size, kept.place)
+    request = prepared.known.request
     track = _track(prepared) if request.kind == "mp4" else None
     pace, place, film = Pace(), kept.place, None
     with _full_disk_told(request, lambda: film.place.frames if film else place.frames), ExitStack() as files:
@@ -139,7 +149,7 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
                     unfinished.keep(prepared.facts, kept)
                     film = files.enter_context(closing(_film(prepared, track, place)))
                 with undisturbed():
-                    film.write(cut(chunk, prepared.portrait))
+                    film.write(cut(chunk, prepared.known.portrait))
                     if chunk.ends_window:
                         place = film.end_window()
                         if chunk.following is not None:
@@ -153,9 +163,9 @@ def _to_file(prepared: Prepared, unfinished: Unfinished, kept: Kept, console: Co
 
 def _to_standard_output(prepared: Prepared) -> Made:
     track, out = _track(prepared), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    film = GrowingMp4(out, prepared.size, track, tags(provenance(prepared.facts)))
+    film = GrowingMp4(out, prepared.known.size, track, tags(provenance(prepared.facts)))
     try:
-        with _full_disk_told(prepared.request, lambda: film.place.frames), closing(out):
+        with _full_disk_told(prepared.known.request, lambda: film.place.frames), closing(out):
             return _to_pipe(prepared, film, track)
     except BrokenPipeError:
         raise UsageError(
@@ -168,7 +178,7 @@ def _to_pipe(prepared: Prepared, film: GrowingMp4, track: SoundTrack) -> Made:
     with prepared.placement.cast(), _ended_by_hand(prepared):
         for chunk in pace.watched(chunks(prepared, track, Kept())):
             with undisturbed():
-                film.write(cut(chunk, prepared.portrait))
+                film.write(cut(chunk, prepared.known.portrait))
                 if chunk.ends_window:
                     film.end_window()
     if not film.place.frames:
@@ -199,20 +209,22 @@ def _ended_before_it_began() -> UsageError:
 
 def _ended_by_hand(prepared: Prepared) -> AbstractContextManager[Any]:
     """Ctrl-C is how one ends speech that comes live; of a file it ends the making, which the same command goes on with."""
-    return suppress(KeyboardInterrupt) if prepared.heard is None else nullcontext()
+    return suppress(KeyboardInterrupt) if prepared.known.heard is None else nullcontext()
 
 
 def chunks(prepared: Prepared, track: SoundTrack | None, kept: Kept) -> Iterator[Chunk]:
     """New frames as they are decoded; `track` hears what the network hears."""
     device, animator = prepared.placement.device, prepared.animator
-    pieces = (torch.from_numpy(piece)[None].to(device) for piece in prepared.speech.pieces(track, prepared.heard))
+    pieces = (
+        torch.from_numpy(piece)[None].to(device) for piece in prepared.known.speech.pieces(track, prepared.known.heard)
+    )
     start = kept.following
     if start is not None:
         start = Continuation(start.window, start.motion.to(device))
     chunks = animator.frames(prepared.batch, start=start, sound=_sound(prepared, pieces))
     first = next(chunks, None)
     if first is None:
-        raise UsageError(f"--audio {prepared.speech.name} has no sound in it; nothing was animated")
+        raise UsageError(f"--audio {prepared.known.speech.name} has no sound in it; nothing was animated")
     yield first
     yield from chunks
 
@@ -231,16 +243,16 @@ def _sound(prepared: Prepared, pieces: Iterator[Tensor]) -> Sound:
 
 
 def _film(prepared: Prepared, track: SoundTrack | None, place: Place) -> Film:
-    request, notes = prepared.request, tags(provenance(prepared.facts))
+    request, notes = prepared.known.request, tags(provenance(prepared.facts))
     if request.kind == "png":
         return PngFilm(request.path, notes, place)
     if request.kind == "npz":
-        return NpzFilm(request.path, prepared.size, notes, place)
-    return Mp4Film(request.path, prepared.size, track, notes, place, growing=request.stream)
+        return NpzFilm(request.path, prepared.known.size, notes, place)
+    return Mp4Film(request.path, prepared.known.size, track, notes, place, growing=request.stream)
 
 
 def _track(prepared: Prepared) -> SoundTrack:
-    heard, pcm_hz = prepared.heard, prepared.request.pcm_hz
+    heard, pcm_hz = prepared.known.heard, prepared.known.request.pcm_hz
     if heard is not None:
         return SoundTrack(heard.rate_hz, heard.channels)
     return SoundTrack(*PIPE_SOUND) if pcm_hz is None else SoundTrack(pcm_hz, 1)
@@ -255,7 +267,7 @@ def cut(chunk: Chunk, portrait: Portrait) -> Tensor:
 def _counted(chunks: Iterator[Chunk], prepared: Prepared, place: Place, console: Console) -> Iterator[Chunk]:
     """The same chunks, and a bar on a terminal that says how far."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    total = None if prepared.heard is None else prepared.heard.frames
+    total = None if prepared.known.heard is None else prepared.known.heard.frames
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("frames", total=total, completed=place.frames)
         for chunk in chunks:
@@ -263,15 +275,25 @@ def _counted(chunks: Iterator[Chunk], prepared: Prepared, place: Place, console:
             progress.advance(task, chunk.frames.shape[1])
 
 
+def _told(sampling: Sampling) -> str:
+    """The scales of guidance, and of what."""
+    if isinstance(sampling.guidance, Mapping):
+        return ", ".join(f"{scale:g} by {name}" for name, scale in sampling.guidance.items()) or "none"
+    return f"{sampling.guidance:g} by {' and '.join(sampling.guided)}" if sampling.guided else "none"
+
+
 def _made(prepared: Prepared, frames: int, pace: Pace) -> Made:
     animator, device = prepared.animator, prepared.placement.device
     sampling, taken = animator.sampling, animator.shortcuts.taken
     on_gpu, context = prepared.placement.on_gpu, str(prepared.audio_context)
-    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_bytes()
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else peak_bytes()
     settings = [
-        f"{sampling.sampler}, {sampling.steps} steps, guidance {sampling.guidance}, seed {animator.seed}",
+        f"{sampling.sampler}, {sampling.steps} steps, guidance {_told(sampling)}, seed {animator.seed}",
         f"{animator.motion_frames} motion frames, {prepared.placement.precision} on {device}",
+        *([f"blended over {sampling.blend_frames}"] if sampling.blend_frames else []),
         *([] if context == str(animator.encoders.audio.context_frames) else [f"audio context {context} frames"]),
         *(f"{name} {value}" for name, value in taken.items()),
     ]
-    return Made(prepared.request.out, frames, pace, peak, ", ".join(settings))
+    out = prepared.known.request.out
+    assert out is not None
+    return Made(out, frames, pace, peak, ", ".join(settings))

@@ -1,6 +1,7 @@
 """A picture file as people have them, as upright RGB of 8 bits."""
 
 import os
+import stat
 import warnings
 from typing import BinaryIO
 
@@ -27,6 +28,10 @@ def read_picture(image: str) -> np.ndarray:
     damaged, holds numbers that are not finite, or claims more than MAX_PIXELS.
     """
     with _opened(image) as file:
+        if _is_device(file):
+            raise UsageError(
+                f"--image {image} is a device and no picture; name a png, jpeg, webp or another picture file"
+            )
         return _decoded(image, file)
 
 
@@ -37,6 +42,12 @@ def _opened(image: str) -> BinaryIO:
         raise UsageError(
             f"no picture at --image '{image}' ({error.strerror}); name a png, jpeg, webp or another picture file"
         ) from error
+
+
+def _is_device(file: BinaryIO) -> bool:
+    """What may never end."""
+    mode = os.fstat(file.fileno()).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -52,6 +52,12 @@ class Seen:
     warning: str = ""
 
 
+def check_fit(fit: str) -> None:
+    """Raise UsageError for what is none of FITS."""
+    if fit not in FITS:
+        raise UsageError(f"--fit is {fit}; expected one of {', '.join(FITS)}")
+
+
 def looked_at(image: str, face: str, embedded: bool = False) -> Seen:
     """What --image and --face mean.
 
@@ -149,8 +155,6 @@ def placed(seen: Seen, size: tuple[int, int], fit: str = "auto") -> Portrait:
 
 
 def _plain(seen: Seen, size: tuple[int, int], fit: str) -> Framing:
-    if fit not in FITS:
-        raise UsageError(f"--fit is {fit}; expected one of {', '.join(FITS)}")
     height, width = seen.picture.shape[:2]
     return framing((height, width), size, fit)
 

@@ -12,11 +12,14 @@ from typing import Any, Literal
 from hallo3_lightning.animation.sampling import Sampling
 from hallo3_lightning.animation.shortcuts import Shortcuts
 from hallo3_lightning.animation.windows import Loop
+from hallo3_lightning.conditioning.dropout import GROUPS
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.film.audio_context import EVERYTHING, asked
+from hallo3_lightning.film.budget import parsed
 from hallo3_lightning.film.files.film import BEGINNING, BESIDE, Place, beside
 from hallo3_lightning.film.files.frames_film import PICTURE
 from hallo3_lightning.film.files.sound_track import BIT_RATE
+from hallo3_lightning.film.portrait import check_fit
 from hallo3_lightning.film.speech import PIPE
 from hallo3_lightning.film.unfinished import SUFFIX
 from hallo3_lightning.geometry import FPS
@@ -48,11 +51,18 @@ class Changes:
             raise UsageError(
                 "--guidance is one scale for all conditions, --guidance-text and its like are one for each; give either"
             )
-        if given and not isinstance(sampling.guidance, float | int):
-            given = {**sampling.guidance, **given}
+        if given:
+            given = _beside_own(sampling.scales, given)
         wanted: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sampler", "blend_frames")}
         wanted["guidance"] = given or self.guidance
         return replace(sampling, **{name: value for name, value in wanted.items() if value is not None})
+
+
+def _beside_own(own: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
+    """The given scales, and the config's own of all conditions that they do not mean."""
+    meant = {condition for name in given for condition in GROUPS[name]}
+    scales = {**{name: scale for name, scale in own.items() if meant.isdisjoint(GROUPS[name])}, **given}
+    return {name: scales[name] for name in GROUPS if name in scales}
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,8 @@ class Request:
     image: str
     audio: str
     weights: Path
-    out: str
+    out: str | None
+    """None where frames go to who asked for them, and no film is written."""
     prompt: str | None = None
     format: Format | None = None
     face: str = "none"
@@ -95,6 +106,7 @@ class Request:
     @cached_property
     def path(self) -> Path:
         """Where the film goes: behind a link, so that what lies beside the film is on its disk and the link stays."""
+        assert self.out is not None
         named = Path(self.out)
         if not os.path.islink(named):  # noqa: PTH114 - is_symlink() raises for a name that is too long, which is told later
             return named
@@ -105,7 +117,9 @@ class Request:
 
     @property
     def kind(self) -> Format:
-        """The form that is asked for, or that the name of --out says."""
+        """The form that is asked for, or that the name of --out says; of frames without a film that which holds all of them."""
+        if self.out is None:
+            return "npz"
         named = "mp4" if self.to_pipe else SUFFIXES.get(Path(self.out).suffix.lower())
         found = self.format or named
         if found is None:
@@ -125,6 +139,7 @@ class Request:
             raise UsageError("--out - is standard output, which takes an mp4 with --stream, and cannot be resumed")
         if self.pcm_hz is not None and not (self.from_pipe and 4_000 <= self.pcm_hz <= 192_000):
             raise UsageError("--pcm says the rate of bare samples that come through --audio -; it is 4000 to 192000")
+        self._check_settings()
         self._check_hearing()
         if self.from_pipe and self.resume:
             raise UsageError("--resume cannot hear again what came through --audio -; record it to a file")
@@ -133,9 +148,16 @@ class Request:
                 raise UsageError(
                     f"{name} - is a pipe, and none is open; connect one (`... | hallo3 ...`), or name a file"
                 )
-        if not self.to_pipe:
+        if self.out is not None and not self.to_pipe:
             _check_place(self.path, self.kind)
             _check_apart(self.path, self.kind, {"--image": self.image, "--audio": self.audio})
+
+    def _check_settings(self) -> None:
+        if self.resume and self.overwrite:
+            raise UsageError("--resume goes on with what is there, --overwrite begins anew; give either")
+        if self.max_memory is not None:
+            parsed(self.max_memory)
+        check_fit(self.fit)
 
     def _check_hearing(self) -> None:
         context = None if self.audio_context_frames is None else asked(self.audio_context_frames)

@@ -1,15 +1,17 @@
 """Speech of any format, rate and length as 16 kHz mono, a piece at a time."""
 
+import errno
 import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import av
+import av.logging
 import numpy as np
 from av.container import InputContainer
 from einops import rearrange
@@ -21,7 +23,7 @@ from hallo3_lightning.film.files.sound_track import SoundTrack
 from hallo3_lightning.film.told_length import broken_off, without_padding
 from hallo3_lightning.geometry import FPS, SAMPLE_RATE_HZ
 
-FORMATS = f"{CONTAINERS},wav,w64,mp3,ogg,flac,aac,aiff,au,amr,caf,ac3,eac3,asf,wv,tta,s16le"
+FORMATS = f"{CONTAINERS},wav,w64,mp3,ogg,flac,aac,aiff,au,amr,caf,ac3,eac3,asf,wv,tta,flv,voc,s16le"
 """FFmpeg's names. Those of playlists are not among them: they open other files."""
 
 PIPE = "-"
@@ -138,20 +140,24 @@ class Speech:
 
     @contextmanager
     def _opened(self) -> Iterator[InputContainer]:
-        # two walls: some playlists are stopped by their form and by the protocol alone, and never ask `io_open`
-        limits = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
         bare: dict[str, Any] = {}
         if self.pcm_hz is not None:
             bare = {"format": "s16le", "options": {"sample_rate": str(self.pcm_hz), "ch_layout": "mono"}}
         file = self._file()
         try:
             with file, av.open(
-                file, "r", container_options=limits, metadata_errors="replace", io_open=_refuse, **bare
+                file, "r", container_options=_limits(), metadata_errors="replace", io_open=_refuse, **bare
             ) as container:  # fmt: skip
                 yield container
         except av.FFmpegError as error:
             if isinstance(file, _Pipe) and file.is_ended_by_hand:
                 raise KeyboardInterrupt from error
+            unread = isinstance(self.source, Path) and error.errno == errno.EINVAL and _form_not_read(self.source)
+            if unread:
+                raise UsageError(
+                    f"--audio {self.name} cannot be decoded: FFmpeg takes it for {unread}, which is not among the formats that "
+                    f"are read ({FORMATS.replace(',', ', ')}); convert it to one of them"
+                ) from error
             raise UsageError(
                 f"--audio {self.name} cannot be decoded (FFmpeg says: {error.strerror}): it is cut off, damaged or no "
                 "recording; copy it again, or give a wav, mp3, m4a, ogg or flac, or a video with sound"
@@ -197,6 +203,25 @@ class _Pipe:
 
     def __exit__(self, *_: object) -> None:
         """It is not ours to close."""
+
+
+def _limits() -> dict[str, str]:
+    """Two walls: some playlists are stopped by their form and by the protocol alone, and never ask `io_open`."""
+    return {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+
+
+def _form_not_read(path: Path) -> str | None:
+    """FFmpeg's name of a file's form where that is none of FORMATS, which it tells in its log alone."""
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # it says the same of every such file
+    try:
+        with av.logging.Capture() as log, suppress(av.FFmpegError), path.open("rb") as file:
+            av.open(file, container_options=_limits(), io_open=_refuse).close()
+    finally:
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
+    return next((form for _, form, told in log if "whitelist" in told), None)
 
 
 def _refuse(url: str, flags: int, options: dict[str, Any]) -> NoReturn:

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 import yaml
 from jsonargparse import ArgumentParser
-from torch import Tensor
 
 from datamodules.cached import manifest
 from hallo3_lightning.animation.sampling import Sampling
@@ -17,7 +16,9 @@ from hallo3_lightning.conditioning.conditioner import NONE, Inputs
 from hallo3_lightning.conditioning.motion import Corruption
 from hallo3_lightning.denoiser import Denoiser, denoiser_of
 from hallo3_lightning.errors import UsageError
-from hallo3_lightning.model.frozen import Encoders, FrozenEncoders, VideoEncoder
+from hallo3_lightning.find import find
+from hallo3_lightning.geometry import pixel_frames
+from hallo3_lightning.model.frozen import Encoders, FrozenEncoders
 from hallo3_lightning.model.transformer import Backbone
 from hallo3_lightning.training.blank import fill
 from hallo3_lightning.training.checkpoints import located, refuse_other_sizes, weights
@@ -49,10 +50,16 @@ class Trained:
     heard_takes: bool
     """Whether it learnt features of an encoder that heard whole takes, not clips."""
 
-    def pixels(self, video: VideoEncoder) -> tuple[int, int]:
+    @property
+    def clip_frames(self) -> int:
+        """Of a window."""
+        return pixel_frames(self.backbone.latent_frames)
+
+    def pixels(self) -> tuple[int, int]:
         """Height and width of its pictures, by its latents and how many pixels the autoencoder makes of one."""
-        size = self.backbone
-        return size.latent_height * video.pixels_per_latent, size.latent_width * video.pixels_per_latent
+        size, kind = self.backbone, find("model.encoders.video", self.frozen.video)
+        side = kind.pixels_per_latent_of(self.frozen.video_folder)
+        return size.latent_height * side, size.latent_width * side
 
     def blank(self) -> Denoiser:
         """The denoiser without numbers, on the meta device."""
@@ -76,15 +83,17 @@ class Trained:
         given = {name: value for name, value in given.items() if name in own}
         denoiser.to(dtype)
         fill(denoiser, denoiser, given, seed=0)
-        return denoiser.requires_grad_(False).eval(), self._fingerprint(given)
+        return denoiser.requires_grad_(False).eval(), self.recorded_fingerprint or fingerprint_of(given)
 
     def encoders(self) -> FrozenEncoders:
         """The frozen encoders, from their folders."""
         size = self.backbone
         return FrozenEncoders(self.frozen, size.text_tokens, size.text_width)
 
-    def _fingerprint(self, given: Mapping[str, Tensor]) -> str:
-        return record_of(self.place)["fingerprint"] if is_weights(self.place) else fingerprint_of(given)
+    @property
+    def recorded_fingerprint(self) -> str | None:
+        """The one that stands in a folder of weights; None of a run, whose weights have to be read for it."""
+        return record_of(self.place)["fingerprint"] if is_weights(self.place) else None
 
 
 def trained(place: Path, configs: Sequence[str], folders: Mapping[str, str | None]) -> Trained:

@@ -23,6 +23,9 @@ SUFFIX = ".unfinished"
 STATE, ASIDE, LOCK = "state.safetensors", "state.safetensors.partial", "lock"
 """The files in it. Others are not ours."""
 
+UNKNOWN = object()
+"""Stands for a fact that nobody knows yet, and differs from none; it cannot be written."""
+
 ABOUT, DIGEST, MOTION = "about", "digest", "motion"
 
 
@@ -124,7 +127,7 @@ class Unfinished:
             with safe_open(self.folder / STATE, framework="pt") as file:
                 told, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise self._damaged(str(error)) from error
+            raise self._damaged("it was cut off or edited") from error
         if told.get(DIGEST) != _digest(told.get(ABOUT, ""), tensors):
             raise self._damaged("it is not as it was written")
         return json.loads(told[ABOUT]), tensors
@@ -158,8 +161,12 @@ def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the facts that are not the same, with both values where they are short."""
-    here, there = (json.loads(json.dumps(facts)) for facts in (one, other))
+    """Names of the facts that are known of both and not the same, with both values where they are short."""
+    unknown = {name for facts in (one, other) for name, value in facts.items() if value is UNKNOWN}
+    here, there = (
+        json.loads(json.dumps({name: value for name, value in facts.items() if name not in unknown}))
+        for facts in (one, other)
+    )
     return [
         f"{name} ({_short(here.get(name))} there, {_short(there.get(name))} here)"
         for name in sorted(here.keys() | there.keys())

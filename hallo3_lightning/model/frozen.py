@@ -19,6 +19,10 @@ class VideoEncoder(Protocol):
     def pixels_per_latent(self) -> int:
         """Along a side of the picture."""
 
+    @classmethod
+    def pixels_per_latent_of(cls, folder: str) -> int:
+        """The same of the one in a folder, without reading its numbers."""
+
     @property
     def decoding_bytes_per_pixel(self) -> int:
         """Of the picture: what decoding a chunk holds at most beside the weights, in float32."""
@@ -44,10 +48,14 @@ class TextEncoder(Protocol):
 
 
 class AudioEncoder(Protocol):
+    """In float32 within autocast too: so features are the same in a cache, in training and in a film of any precision."""
+
     layers: int
     channels: int
     context_frames: int
     """On either side of a window: hearing more than that changes its features little, or not at all."""
+    hearing_bytes_per_frame: int
+    """Of sound: what encoding takes at most beside the weights."""
 
     def encode(self, waveform: Tensor) -> Tensor:
         """[B, F * 640] -> [B, F, layers, channels]."""
@@ -122,12 +130,10 @@ class FrozenEncoders(nn.Module):
         """Audio features of a take [B, F * 640] with AUDIO_CONTEXT_FRAMES of silence on either side.
 
         [B, F + 4, layers, channels]: the windows of a slice are the features of that clip. An encoder that hears the
-        whole sound at once (wav2vec2) hears the take here, as published, and only the clip in `fill`. In float32 within
-        autocast too: what is kept for all runs is not of the precision of one.
+        whole sound at once (wav2vec2) hears the take here, as published, and only the clip in `fill`.
         """
         silence = waveform.new_zeros(len(waveform), audio_samples(AUDIO_CONTEXT_FRAMES))
-        with torch.autocast(waveform.device.type, enabled=False):
-            return self.audio.encode(torch.cat([silence, waveform, silence], dim=1))
+        return self.audio.encode(torch.cat([silence, waveform, silence], dim=1))
 
     def fingerprints(self, kinds: Iterable[str] = KINDS) -> dict[str, str]:
         """Of each encoder of those kinds, what it computes: signals computed ahead by another are of no use."""

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hallo3_lightning.errors import UsageError
+
 Decode = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """(latents [B, c, t, h, w], what is kept of the chunk before) -> (frames [B, 3, f, H, W], what the next one needs)."""
 
@@ -22,10 +24,21 @@ class Side:
     blend: int
 
     @classmethod
-    def of(cls, latents: int, pixels: int, overlap: float) -> "Side":
-        """With tiles of so many latents and pixels, which share a part `overlap` with the next."""
+    def of(cls, latents: int, pixels: int, overlap: float, pixels_per_latent: int) -> "Side":
+        """With tiles of so many latents and pixels, which share a part `overlap` with the next.
+
+        Raises UsageError where what is kept of a tile is not what lies before the next one.
+        """
         blend = int(pixels * overlap)
-        return cls(latents, int(latents * (1 - overlap)), pixels - blend, blend)
+        side = cls(latents, int(latents * (1 - overlap)), pixels - blend, blend)
+        if not 0 < side.kept == side.step * pixels_per_latent:
+            raise UsageError(
+                f"the video autoencoder's tiles of {pixels} pixels and {latents} latents, a new one every {side.step} latents "
+                f"of {pixels_per_latent} pixels, leave {side.kept} pixels of each: pictures would be of the wrong size; give "
+                "more --max-memory, which needs no tiles, or set sample_height and sample_width in the autoencoder's "
+                "config.json as it was published (480 and 720)"
+            )
+        return side
 
 
 @dataclass(frozen=True)
@@ -40,24 +53,31 @@ class Tiling:
     width: Side
 
     @classmethod
-    def of(cls, autoencoder: Any, decode: Decode) -> "Tiling":
-        """With the sizes that diffusers' autoencoder has for its own tiles: half of each side it was trained at."""
+    def of(cls, autoencoder: Any, decode: Decode, pixels_per_latent: int) -> "Tiling":
+        """With the sizes that diffusers' autoencoder has for its own tiles: half of each side it was trained at.
+
+        Raises UsageError where they do not fit together.
+        """
         return cls(
             decode,
             Side.of(
                 autoencoder.tile_latent_min_height,
                 autoencoder.tile_sample_min_height,
                 autoencoder.tile_overlap_factor_height,
+                pixels_per_latent,
             ),
             Side.of(
                 autoencoder.tile_latent_min_width,
                 autoencoder.tile_sample_min_width,
                 autoencoder.tile_overlap_factor_width,
+                pixels_per_latent,
             ),
         )
 
     def decoded(self, latents: Tensor, seen: Any) -> tuple[Tensor, Any]:
-        """Frames [B, 3, f, H, W] of a chunk, and what each tile of the next one needs."""
+        """Frames [B, 3, f, H, W] of a chunk, and what each tile of the next one needs; in one piece where it fits a tile."""
+        if latents.shape[3] <= self.height.size and latents.shape[4] <= self.width.size:
+            return self.decode(latents, seen)
         height, width, rows, kept = self.height, self.width, [], {}
         above: list[Tensor] = []
         for top in range(0, latents.shape[3], height.step):

@@ -23,6 +23,7 @@ class Average(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device="cpu"))
         for name in self.names:
             self.register_buffer(_mangled(name), module.get_parameter(name).detach().clone())
+        self._known: tuple[int, Tensor, int] | None = None
 
     @torch.no_grad()
     def follow(self, module: nn.Module) -> None:
@@ -33,8 +34,9 @@ class Average(nn.Module):
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move towards the module's parameters; call once an optimizer step."""
+        count = self._count() + 1
         self.updates += 1
-        count = int(self.updates)
+        self._known = count, self.updates, self.updates._version
         decay = min(self.decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(self._copies(), self._parameters_of(module), 1 - decay)
 
@@ -46,6 +48,17 @@ class Average(nn.Module):
             yield
         finally:
             self._exchange(module)
+
+    def _count(self) -> int:
+        """What `updates` says, read only if another than `update` wrote it: a GPU would first do all that it has to do.
+
+        A checkpoint may be read in place, which torch counts as a version of the tensor and tells nobody.
+        """
+        if self._known is not None:
+            count, tensor, version = self._known
+            if tensor is self.updates and tensor._version == version:
+                return count
+        return int(self.updates)
 
     @torch.no_grad()
     def _exchange(self, module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import data_parallel_place
 from hallo3_lightning.animation.animator import Animator, Continuation
 from hallo3_lightning.animation.sampling import Sampling
-from hallo3_lightning.animation.windows import windows
+from hallo3_lightning.animation.windows import check_blend_frames, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import Dropout, dropped
@@ -80,6 +80,7 @@ class Phase(LightningModule):
         average_decay: float = 0.999,
         seed: int = 0,
     ) -> None:
+        check_blend_frames(sampling.blend_frames, motion_frames, pixel_frames(backbone.latent_frames))
         super().__init__()
         self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
         self.optimization, self.sampling, self.seed = optimization, sampling, seed

@@ -40,13 +40,15 @@ def _named(text: str) -> str:
 def _add_sampling(group: Any) -> None:
     group.add_argument("--steps", type=int, default=None, help=f"a window ({SAME})")
     group.add_argument("--sampler", default=None, help=f"ddim, dpmpp_2m or dpmpp_2m_sde ({SAME})")
-    group.add_argument("--guidance", type=float, default=None, help=f"one scale for all conditions ({SAME})")
+    group.add_argument("--guidance", type=float, default=None, help="one scale for all conditions that the "
+                       f"config guides ({SAME})")  # fmt: skip
     for name in ("text", "audio", "identity"):
-        group.add_argument(f"--guidance-{name}", type=float, default=None, help="a scale of its own")
+        group.add_argument(f"--guidance-{name}", type=float, default=None, help="a scale of its own; what is not named keeps "
+                           "the config's")  # fmt: skip
     group.add_argument("--seed", type=int, default=0, help="of every draw (%(default)s)")
     group.add_argument("--motion-frames", type=int, default=None, help=f"carried over between windows ({SAME})")
     group.add_argument("--blend-frames", type=int, default=None, help="new frames of a window that are drawn towards the "
-                       f"last one before it, so that its beginning is not seen ({SAME})")  # fmt: skip
+                       f"last one before it, so that its beginning is not seen, at most all of them ({SAME})")  # fmt: skip
     group.add_argument("--loop", choices=("exact", "published"), default="exact", help="how windows follow each other; "
                        "published: as Hallo3's own code has it, with windows in vain (%(default)s)")  # fmt: skip
     group.add_argument("--audio-context-frames", default=None, metavar="N|all", help="around a window, how much the audio "
@@ -79,7 +81,7 @@ def _add_way(group: Any) -> None:
     group.add_argument("--pcm", type=int, default=None, metavar="HZ", help="--audio - carries bare 16-bit mono samples of "
                        "this rate")  # fmt: skip
     group.add_argument(
-        "--resume", action="store_true", help="only go on: an error where there is nothing to go on from"
+        "--resume", action="store_true", help="only go on: an error where there is no such film, finished or not"
     )
     group.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
 

@@ -15,6 +15,7 @@ from hallo3_lightning.animation.windows import Window, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.motion import Corruption
 from hallo3_lightning.diffusion.sampler import SAMPLERS
+from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from tests import tiny
@@ -219,3 +220,8 @@ def test_any_sampler_in_few_steps_repeats_itself_by_seed(name, steps, animator):
     video = animator.video(batch, CLIP)
     assert torch.equal(animator.video(batch, CLIP), video)
     assert not torch.equal(replace(animator, seed=6).video(batch, CLIP), video)
+
+
+def test_a_loop_that_is_none_is_refused(animator):
+    with pytest.raises(UsageError, match="no loop 'publishd'; did you mean 'published'"):
+        replace(animator, loop="publishd")  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ def test_what_the_last_motion_frame_is_off_fades_in_equal_steps_however_frames_c
     found = torch.cat([*blended(iter(DECODED.split(pieces, dim=1)), given, over)], dim=1)
     last = motion_frames - 1
     torch.testing.assert_close(found[:, last], given[:, last])
+    assert torch.equal(found[:, :last], DECODED[:, :last])
     off = given[:, last] - DECODED[:, last]
     for place in range(motion_frames, FRAMES):
         share = max(1 - (place - last) / (over + 1), 0)

@@ -139,6 +139,18 @@ def test_small_changes_add_up(animator):
     assert through.computed + through.reused == 20
 
 
+@torch.no_grad()
+def test_what_guided_branches_reuse_is_nothing_to_the_branch_alone(animator):
+    """Of one clip, whose single row would fit what two branches kept."""
+    clip = filled(animator).rows(slice(0, 1))
+    noisy = tiny.draw(*clip.motion_latents.shape, name="noisy")
+    through = prediction(animator.denoiser, clip, animator.sampling, Shortcuts(reuse=1e9, unguided=0.4))
+    late = prediction(animator.denoiser, clip, animator.sampling, Shortcuts(unguided=0.4))
+    guided = through(noisy, 700)
+    assert torch.equal(through(noisy, 300), late(noisy, 300)), "its first step, with every block"
+    torch.testing.assert_close(through(noisy, 700), guided)
+
+
 def test_shortcuts_are_off_and_take_only_what_means_something():
     assert EXACT.taken == {}
     assert Shortcuts(unguided=0.2).taken == {"unguided": 0.2}

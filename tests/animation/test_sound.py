@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from hallo3_lightning.animation.sound import ArrivingSound, ClipSound, KnownSound, published_sound, whole_sound
+from hallo3_lightning.batch import Batch
 from hallo3_lightning.geometry import AUDIO_CONTEXT_FRAMES, SAMPLES_PER_FRAME, audio_samples
 from hallo3_lightning.model.encoders.audio.log_mel import LogMel
 from hallo3_lightning.model.encoders.audio.wav2vec2 import Wav2Vec2Audio
@@ -89,10 +91,33 @@ def test_a_window_of_a_clip_is_heard_as_a_clip_of_its_own(encoder):
     assert torch.equal(sound.features(30, 9)[:, 0], alone(22, 23)[:, 0])
 
 
-def test_a_take_is_heard_in_float32_whatever_the_precision(animator):
-    expected = animator.encoders.whole_take(pad(SOUND, (0, 100)))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(animator.encoders.whole_take(pad(SOUND, (0, 100))), expected)
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", [NEAR, FAR])
+def test_all_sound_is_heard_in_float32_whatever_the_precision(animator, encoder):
+    """A take, a window of one that arrives, a clip's, a published utterance, and a clip in training."""
+    encoders, clip = animator.encoders, pad(SOUND, (0, 100))
+    kept, encoders.audio = encoders.audio, encoder
+
+    def heard() -> list[Tensor]:
+        sounds = (
+            whole_sound(SOUND, encoders),
+            ArrivingSound([SOUND], encoder, 1000, 1000),
+            ClipSound(clip, encoder, FRAMES - 4),
+            published_sound(SOUND, encoder, clip_frames=9),
+        )
+        return [
+            *(sound.features(7, 9) for sound in sounds),
+            encoders.fill(Batch(("one",), waveform=clip)).audio_features,
+        ]
+
+    try:
+        expected = heard()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = heard()
+    finally:
+        encoders.audio = kept
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert torch.equal(found[0], found[1]), "in a cache and in a film"
 
 
 def test_an_encoder_that_hears_far_hears_otherwise_beside_a_window_than_in_the_whole():
@@ -130,11 +155,34 @@ def test_an_encoder_that_hears_more_hears_the_same_inside():
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (20, 2), (20, 20)])
 def test_what_is_past_is_forgotten(before, after):
-    sound = ArrivingSound((SOUND[:, :1000] for _ in range(1000)), LogMel(), before, after)
+    """Pieces at either end may be heard in part; a view would keep alive all that it is a view of."""
+    sound = ArrivingSound((SOUND[:, :1000].clone() for _ in range(1000)), LogMel(), before, after)
     for start in range(0, 1500, 7):
         sound.features(start, 9)
-        assert sound._kept.shape[1] <= audio_samples(9 + before + after) + 1000
-        assert sound._kept.untyped_storage().nbytes() <= 8 * (audio_samples(9 + before + after) + 1000)
+        kept = {piece.untyped_storage().data_ptr(): piece.untyped_storage().nbytes() for piece in sound._kept}
+        assert sum(kept.values()) <= 8 * (audio_samples(9 + before + after) + 2 * 1000)
+
+
+class Copied(TorchDispatchMode):
+    """Counts the numbers that are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and not func.is_view:
+            self.numbers += made.numel()
+        return made
+
+
+def test_sound_is_joined_when_it_is_heard_and_not_with_each_piece_that_comes():
+    sound = ArrivingSound((SOUND[:, :100] for _ in range(640)), LogMel(), 1000, 1000)
+    with Copied() as copied:
+        assert sound.there(0, 9) == 9
+        sound._between(0, 64_000)
+    assert 0 < copied.numbers <= 3 * 2 * 64_000
 
 
 def test_sound_that_never_came():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hallo3_lightning.animation.windows import check_motion_frames, windows, windows_as_heard
+from hallo3_lightning.animation.windows import check_blend_frames, check_motion_frames, windows, windows_as_heard
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.geometry import pixel_frames
 
@@ -68,3 +68,10 @@ def test_motion_frames_that_the_weights_never_saw(asked, sentence):
     check_motion_frames(2, trained=2, clip_frames=9)
     with pytest.raises(UsageError, match=sentence):
         check_motion_frames(asked, trained=2, clip_frames=9)
+
+
+@pytest.mark.parametrize(("motion_frames", "new"), [(0, 9), (2, 7)])
+def test_no_more_frames_are_blended_than_are_new(motion_frames, new):
+    check_blend_frames(new, motion_frames, clip_frames=9)
+    with pytest.raises(UsageError, match=f"{new + 1} frames to blend over .* brings {new} new ones; give 0 to {new}"):
+        check_blend_frames(new + 1, motion_frames, clip_frames=9)

@@ -27,10 +27,10 @@ def grid(tmp_path) -> Path:
     return file
 
 
-def finish(root: Path, *names: str) -> None:
+def finish(root: Path, *names: str, phase: str = "audio") -> None:
     for name in names:
         (root / "ways" / name / "checkpoints").mkdir(parents=True)
-        (root / "ways" / name / "config.yaml").write_text("phase: audio\n")
+        (root / "ways" / name / "config.yaml").write_text(f"phase: {phase}\n")
         RunFolder(root / "ways" / name).record(Status("finished"))
 
 
@@ -62,3 +62,20 @@ def test_runs_have_a_checkpoint_and_what_was_named_comes_first(grid, tmp_path):
     (root / "begun/config.yaml").write_text("phase: audio\n")
     found = Candidates(root, [tmp_path / "imported"]).all()
     assert [candidate.label for candidate in found] == [str(tmp_path / "imported"), "alone", "ways/b-seed0"]
+
+
+def test_runs_that_never_heard_sound_are_not_offered(grid, tmp_path):
+    root = tmp_path / "runs"
+    finish(root, "a-seed0", phase="identity")
+    with pytest.raises(UsageError, match="the runs of .*ways.yaml were trained without sound"):
+        Candidates(root).arms(grid)
+    finish(root, "b-seed0", "b-seed1")
+    assert [arm.label for arm in Candidates(root).arms(grid)] == ["b-seed0"]
+    assert [run.label for run in Candidates(root).all()] == ["ways/b-seed0", "ways/b-seed1"]
+
+
+@pytest.mark.parametrize("config", ["", "- phase", "{", "phase: \xff"])
+def test_a_run_whose_config_does_not_tell_is_offered_and_animating_says_what_is_wrong(grid, tmp_path, config):
+    finish(tmp_path / "runs", "a-seed0")
+    (tmp_path / "runs/ways/a-seed0/config.yaml").write_text(config, encoding="latin-1")
+    assert [run.label for run in Candidates(tmp_path / "runs").all()] == ["ways/a-seed0"]

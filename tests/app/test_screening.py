@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from hallo3_lightning.app.candidates import Candidate
-from hallo3_lightning.app.filming import film_of
+from hallo3_lightning.app.filming import Filming, film_of
 from hallo3_lightning.app.screening import Screening, Wanted
 
 WHO = [Candidate("<b>who</b>", Path("absent"))]
@@ -46,6 +46,26 @@ def test_what_the_command_complains_of_is_shown_without_its_markup(tmp_path, spe
     said = last(tmp_path, Wanted("a.png", speech, WHO))
     assert said.startswith('<p class="error">&lt;b&gt;who&lt;/b&gt;: no weights at')
     assert "hallo3 animate" not in said
+
+
+def test_stop_holds_while_the_speech_is_still_looked_at(tmp_path, speech):
+    """The page surveys it for seconds, behind the click that asked for the film."""
+    screening = Screening(tmp_path / "films")
+
+    class Surveyed(Wanted):
+        def check(self) -> int:
+            screening.stop()
+            return super().check()
+
+    shown = [*screening.shown(Surveyed("a.png", speech, WHO))]
+    assert [one.status for one in shown] == ['<p class="stopped">&lt;b&gt;who&lt;/b&gt;: stopped before it began</p>']
+
+
+def test_a_film_that_was_stopped_stays_so_when_it_is_stopped_again(tmp_path):
+    filming = Filming(["--image=a.png"], tmp_path / "a.mp4")
+    filming.stop()
+    filming.stop()
+    assert filming.was_stopped
 
 
 def test_the_same_request_means_the_same_film(tmp_path):

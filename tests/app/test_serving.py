@@ -24,7 +24,7 @@ def weights(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (("--runs", "absent"), "there is no run with a checkpoint in --runs absent"),
+        (("--runs", "absent"), "there is no run of an audio phase with a checkpoint in --runs absent"),
         (("--weights", "absent"), "--weights absent is not there"),
     ],
 )
@@ -38,7 +38,7 @@ def test_mistakes(capsys, tmp_path, monkeypatch, typed, sentence):
     ("typed", "sentence"),
     [
         (("--port", 70_000), "--port is 70000; expected 1 to 65535"),
-        (("--host", "203.0.113.1"), "203.0.113.1 cannot be served (Cannot assign requested address"),
+        (("--host", "203.0.113.1"), "203.0.113.1 cannot be served (Cannot assign requested address); give"),
     ],
 )
 def test_addresses_that_cannot_be_served(capsys, weights, typed, sentence):

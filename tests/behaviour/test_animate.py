@@ -4,6 +4,7 @@ import doctest
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,7 +101,8 @@ def test_a_film_is_as_long_as_the_sound_has_it_and_says_what_it_is(stage, tmp_pa
     assert main(stage.command(tmp_path / "talk.mp4", "--prompt", "Ein Mensch spricht. 人が話す")) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{tmp_path / 'talk.mp4'}: {FRAMES} frames, 2.32 s; first frame after ")
-    for part in ("real-time factor", "peak memory", "ddim, 2 steps", "seed 0", "2 motion frames", "32 on cpu"):
+    sampling = ("ddim, 2 steps", "guidance 3 by audio", "seed 0", "2 motion frames", "blended over 1")
+    for part in ("real-time factor", "peak memory", *sampling, "32 on cpu"):
         assert part in said
     with av.open(tmp_path / "talk.mp4") as film:
         assert film.streams.video[0].frames == FRAMES
@@ -120,7 +122,7 @@ def test_forms_hold_the_same_frames_and_a_repeated_request_finds_them(stage, who
     pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "pictures").iterdir())]
     with np.load(whole) as film:
         assert np.array_equal(film["frames"], np.stack(pictures))
-    for again in (stage.command(tmp_path / "pictures", "--format", "png"), stage.command(whole)):
+    for again in (stage.command(tmp_path / "pictures", "--format", "png"), stage.command(whole, "--resume")):
         assert main(again) == 0
         assert "finished already, by the same request" in " ".join(capsys.readouterr().err.split())
 
@@ -303,6 +305,54 @@ def test_a_part_of_a_film_is_not_taken_for_all_of_it(stage, tmp_path, capsys, na
     assert main([*command, "--overwrite"]) == 0
     assert main(command) == 0
     assert "finished already" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def weightless(stage, tmp_path) -> tuple[str, str]:
+    """An encoder that says its sizes and has no weights: whatever is told with it, is told before weights are read."""
+    config = Path(stage.sample.partition(":")[0]) / "autoencoder/config.json"
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder/config.json").write_text(config.read_text())
+    return "--video-encoder", str(tmp_path / "encoder")
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("--overwrite", "--seed", "3"), "make room"),
+        (("--seed", "3"), "is a film already, differing in seed (0 there, 3 here)"),
+        (("--seed", "3", "--max-memory", "9GB"), "is a film already, differing in seed (0 there, 3 here)"),
+        (("--resume", "--out", "other.npz"), "nothing to go on from"),
+        (("--blend-frames", "16"), "brings 15 new ones; give 0 to 15"),
+        (("--max-memory", "plenty"), "expected an amount"),
+    ],
+)
+def test_what_is_in_the_way_is_told_before_weights_are_read(
+    stage, whole, weightless, tmp_path, capsys, monkeypatch, typed, told
+):
+    if "--overwrite" in typed:
+        disk = shutil.disk_usage(tmp_path)._replace(free=60_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: disk)
+    monkeypatch.chdir(tmp_path)
+    assert told in complaint(capsys, stage.command(whole, *weightless, *typed))
+
+
+def test_a_full_disk_is_told_and_not_that_one_goes_on(stage, weightless, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "talk.mp4"
+    assert main(stage.command(out)) == 0
+    unfinished, facts = Unfinished(out), told_by(out)
+    unfinished.hold()
+    film = Mp4Film(out, (32, 32), None, tags(provenance(facts)))
+    film.write(torch.zeros(17, 3, 32, 32, dtype=torch.uint8))
+    unfinished.keep(facts, Kept(film.end_window(), Continuation(1, torch.zeros(1, 2, 3, 32, 32).byte())))
+    film.close()
+    unfinished.let_go()
+    disk = shutil.disk_usage(tmp_path)._replace(free=6_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk)
+    assert main(stage.command(out, *weightless)) == 2
+    said = capsys.readouterr().err
+    assert "make room" in said
+    assert "going on" not in said
 
 
 @pytest.mark.parametrize("name", ["talk.npz.frames", "talk.npz.partial"])

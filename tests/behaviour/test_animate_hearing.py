@@ -1,5 +1,6 @@
 """`hallo3 animate --audio-context-frames`: what it is by default, and that films tell it and differ by it."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,18 @@ import soundfile
 import torch
 import yaml
 from einops import rearrange
+from rich.console import Console
 
 from datamodules.index import open_index
 from hallo3_lightning.cli import main
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.film.animate import animate
+from hallo3_lightning.film.audio_context import trained_with
+from hallo3_lightning.film.beforehand import look_beforehand
 from hallo3_lightning.film.facts import told_by
-from tests.behaviour.studio import Studio
+from hallo3_lightning.film.preparing import prepare
+from hallo3_lightning.film.request import Request
+from tests.behaviour.studio import ROOT, Studio
 
 FRAMES = 24
 
@@ -108,3 +114,14 @@ def test_from_python_it_is_a_setting_like_the_others(given, plain):
     assert np.array_equal(rearrange(film, "f c h w -> f h w c").numpy(), frames(plain))
     with pytest.raises(UsageError, match="--audio-context-frames is 1; give the frames"):
         animate(**given, audio_context_frames=1)
+
+
+def test_benchmarks_hear_and_compute_as_the_command(of_clips, weights, given, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    streaming = importlib.import_module("streaming")
+    for place in (weights, of_clips):
+        request = Request(given["image"], str(given["audio"]), place, None, device="cpu")
+        prepared = prepare(look_beforehand(request, Console(quiet=True)), Console(quiet=True))
+        performer = streaming.from_run(place)
+        assert trained_with(performer.heard_frames, is_live=False) == prepared.audio_context
+        assert performer.placement == prepared.placement

@@ -9,12 +9,18 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from hallo3_lightning.animation.sampling import Sampling
+from hallo3_lightning.animation.shortcuts import EXACT, Shortcuts
 from hallo3_lightning.conditioning.dropout import without
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.film.budget import FORWARD, Needs, fitting, needs_of, parsed
 from hallo3_lightning.film.placement import Placement
+from hallo3_lightning.geometry import audio_samples
+from hallo3_lightning.model.encoders.audio.log_mel import LogMel
 from hallo3_lightning.model.encoders.video.patch import PatchAutoencoder
 from hallo3_lightning.model.frozen import FrozenEncoders
+from hallo3_lightning.model.reuse import Reuse
+from hallo3_lightning.model.transformer import Stack, every_block
+from tests import tiny
 from tests.tiny import INPUTS, batch, denoiser
 
 GB = 10**9
@@ -79,12 +85,23 @@ def test_what_is_no_amount_is_said(told):
         parsed(told)
 
 
+@pytest.mark.parametrize(("limit", "told"), [(1_000, "1 KB"), (999_000, "999 KB"), (5 * 10**6, "5 MB")])
+def test_a_small_amount_is_told_in_its_own_unit(limit, told):
+    with pytest.raises(UsageError, match=f"^--max-memory {told} is too little"):
+        fitting(NEEDS, limit, ON_GPU, free_precision=True)
+
+
+def test_main_memory_that_was_held_before_is_told_as_part_of_what_it_takes():
+    with pytest.raises(UsageError, match=r"; \d+ MB of it this process has held already$|; .* GB of it this process"):
+        fitting(NEEDS, GB, Placement("cpu", "32"), free_precision=True)
+
+
 class Encoders(nn.Module):
     """Of the tiny kinds, where they have no files."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.video, self.text, self.audio = PatchAutoencoder(4, 4), nn.Linear(3, 5), nn.Linear(2, 7)
+        self.video, self.text, self.audio = PatchAutoencoder(4, 4), nn.Linear(3, 5), LogMel(bands=7)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +109,16 @@ def network():
     return denoiser("cross_attention", "reference_network+face_attention", width=128).eval().requires_grad_(False)
 
 
-def needs(network: nn.Module, encoders: FrozenEncoders | Encoders, guidance: float) -> Needs:
-    return needs_of(deepcopy(network).to("meta"), encoders, INPUTS, Sampling(guidance=guidance), on_gpu=False)  # type: ignore[arg-type]
+def needs(
+    network: nn.Module,
+    encoders: FrozenEncoders | Encoders,
+    guidance: float,
+    shortcuts: Shortcuts = EXACT,
+    sound_frames: int = 0,
+    on_gpu: bool = False,
+) -> Needs:
+    blank, sampling = deepcopy(network).to("meta"), Sampling(guidance=guidance)
+    return needs_of(blank, encoders, INPUTS, sampling, on_gpu, shortcuts, sound_frames)  # type: ignore[arg-type]
 
 
 def test_weights_conditions_and_branches_are_counted(network):
@@ -103,6 +128,36 @@ def test_weights_conditions_and_branches_are_counted(network):
     assert two.conditions == 2 * one.conditions > 0
     assert two.channels == 2 * one.channels
     assert one.decoding == 16 * 40 * 1_000
+
+
+def test_what_shortcuts_keep_is_counted(network):
+    """A second set of conditions for the branch that runs alone, and activations of each branch for what is reused."""
+    size, kept = network.transformer.backbone, {}
+    for name, shortcuts in {
+        "": EXACT, "unguided": Shortcuts(unguided=0.3), "reuse": Shortcuts(reuse=0.1), "both": Shortcuts(0.1, 0.3),
+    }.items():  # fmt: skip
+        kept[name] = needs(network, Encoders(), 3.0, shortcuts).conditions
+    one = kept[""] // 2
+    activation = 4 * size.width * size.latent_frames * size.patches
+    assert kept["unguided"] - kept[""] == one
+    assert kept["reuse"] - kept[""] == 2 * 3 * activation
+    assert kept["both"] - kept[""] == one + 3 * 3 * activation
+    assert needs(network, Encoders(), 1.0, Shortcuts(unguided=0.3)).conditions == one
+
+
+def test_sound_is_counted_as_far_as_it_is_heard_at_once(network):
+    """Its features stay beside all that works; encoding it is what works at a moment of its own."""
+    none, some = (needs(network, Encoders(), 1.0, sound_frames=frames, on_gpu=True) for frames in (0, 10**6))
+    assert some.base - none.base == 10**6 * 4 * 7 * 4
+    assert some.bytes(ON_GPU) - some.base == 10**6 * 24_000 + sum(some.weights.values())
+    assert none.hearing == 0
+
+
+@pytest.mark.parametrize("frames", [20, 50])
+def test_encoding_sound_takes_what_is_estimated(frames):
+    sound = tiny.draw(1, audio_samples(frames), name="sound")
+    measured = peak_bytes(lambda: LogMel().encode(sound))
+    assert 0.8 * measured < frames * LogMel.hearing_bytes_per_frame < 1.2 * measured
 
 
 def peak_bytes(work) -> int:
@@ -125,3 +180,18 @@ def test_a_forward_pass_takes_what_is_estimated(network):
         measured = peak_bytes(lambda: network(both.latents, torch.tensor([300.0, 400.0]), both, conditions))
     estimated = needs(network, Encoders(), 3.0).channels * FORWARD["32"]
     assert 0.6 * measured < estimated < 1.7 * measured
+
+
+def test_reusing_blocks_keeps_what_is_estimated():
+    """The largest step of a network deep enough that all three activations lie there at once."""
+    network = denoiser("cross_attention", "reference_network+face_attention", width=128, blocks=4)
+    clip = batch(network.eval().requires_grad_(False).transformer.backbone)
+
+    def steps(through: Stack) -> None:
+        with torch.no_grad():
+            for scale in (1, 3, -2):
+                network(scale * clip.latents, torch.tensor([300.0, 400.0]), clip, None, through)
+
+    more = peak_bytes(lambda: steps(Reuse(1e-9))) - peak_bytes(lambda: steps(every_block))
+    kept = needs(network, Encoders(), 3.0, Shortcuts(reuse=0.1)).conditions - needs(network, Encoders(), 3.0).conditions
+    assert 0.8 * more < kept < 1.4 * more, more

@@ -121,6 +121,11 @@ def test_a_pipe_that_nobody_writes_is_not_waited_for(tmp_path):
         read_picture(str(tmp_path / "pipe.png"))
 
 
+def test_a_device_is_said_to_be_one():
+    with pytest.raises(UsageError, match="--image /dev/zero is a device and no picture; name a png"):
+        read_picture("/dev/zero")
+
+
 def test_a_picture_comes_through_a_pipe_however_slowly():
     """As `--image <(convert ...)` gives it."""
     source, sink = os.pipe()

@@ -12,13 +12,43 @@ from hallo3_lightning.film.files.film import Place
 from hallo3_lightning.film.request import Changes, Request, check_disk
 
 
-def test_scales_of_their_own_replace_one_for_all_and_join_those_of_the_config():
+def test_without_scales_of_their_own_the_config_stands_or_one_replaces_it():
     one = Sampling(guidance=3.5)
     assert Changes().of(one) == one
     assert Changes(guidance=2.0, steps=7).of(one) == Sampling(guidance=2.0, steps=7)
-    assert Changes(guidance_audio=4.0).of(one).guidance == {"audio": 4.0}
-    several = Sampling(guidance={"text": 2.0, "audio": 3.0})
-    assert Changes(guidance_audio=4.0).of(several).guidance == {"text": 2.0, "audio": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("own", "guided", "given", "wanted"),
+    [
+        (3.0, ("audio",), {"text": 2}, {"text": 2, "audio": 3.0}),
+        (3.5, ("text", "audio"), {"audio": 4}, {"text": 3.5, "audio": 4}),
+        (3.5, ("text", "audio"), {"identity": 2, "text": 1}, {"text": 1, "audio": 3.5, "identity": 2}),
+        (3.0, ("face", "audio", "reference"), {"identity": 2}, {"audio": 3.0, "identity": 2}),
+        (3.0, ("face", "motion"), {"text": 2}, {"text": 2, "face": 3.0, "motion": 3.0}),
+        (3.0, (), {"text": 2}, {"text": 2}),
+        ({"text": 2.0, "audio": 3.0}, ("text",), {"audio": 4}, {"text": 2.0, "audio": 4}),
+        ({"motion": 3.0, "face": 2.0}, (), {"identity": 4}, {"identity": 4, "motion": 3.0}),
+        ({"identity": 2.0}, (), {"audio": 4}, {"audio": 4, "identity": 2.0}),
+    ],
+)
+def test_a_scale_of_its_own_leaves_the_config_s_to_what_is_not_named(own, guided, given, wanted):
+    changes = Changes(**{f"guidance_{name}": scale for name, scale in given.items()})
+    found = changes.of(Sampling(guidance=own, guided=guided)).guidance
+    assert list(found.items()) == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"resume": True, "overwrite": True}, "give either"),
+        ({"max_memory": "plenty"}, "--max-memory is plenty; expected an amount"),
+        ({"fit": "snug"}, "--fit is snug; expected one of auto, crop"),
+    ],
+)
+def test_settings_that_mean_nothing_are_said_before_anything_is_read(tmp_path, given, told):
+    with pytest.raises(UsageError, match=told):
+        asked(tmp_path / "talk.mp4", **given).check()
 
 
 @pytest.mark.parametrize(

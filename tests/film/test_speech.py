@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.logging
 import numpy as np
 import pytest
 import soundfile
@@ -27,6 +28,8 @@ FORMS = {
     "chat.ogg": ("libopus", 48_000, "mono"),
     "album.flac": ("flac", 22_050, "mono"),
     "old.aiff": ("pcm_s16be", 11_025, "stereo"),
+    "web.flv": ("aac", 44_100, "stereo"),
+    "game.voc": ("pcm_s16le", 44_100, "mono"),
 }
 
 
@@ -145,6 +148,19 @@ def test_channels_and_rates_that_are_no_speech_are_one_sentence(tmp_path, channe
         speech.survey()
     with pytest.raises(UsageError, match=told):  # what comes through a pipe is not surveyed
         next(Speech("odd.wav", io.BytesIO(noise(channels, rate_hz))).pieces(SoundTrack(48_000, 2)))
+
+
+@pytest.mark.parametrize("level", [None, av.logging.PANIC])
+def test_a_form_that_is_not_read_is_named_and_so_are_those_that_are(tmp_path, level, capfd):
+    record(tmp_path / "talk.nut", "pcm_s16le", 16_000, "mono").rename(tmp_path / "talk.wav")
+    av.logging.set_level(level)
+    with pytest.raises(
+        UsageError, match=r"FFmpeg takes it for nut, which is not among the formats .*\(mov, mp4, .*tta"
+    ):
+        Speech("talk.wav", tmp_path / "talk.wav").survey()
+    assert av.logging.get_level() == level
+    av.logging.set_level(None)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_playlist_opens_no_other_file(tmp_path):

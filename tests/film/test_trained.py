@@ -1,5 +1,6 @@
 """What a run's config says of its network, also after somebody edited it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,19 @@ def test_an_edited_config_is_one_sentence(tmp_path, told):
 def test_a_folder_that_holds_no_encoder_is_named_with_the_option_that_gave_it(tmp_path, kind):
     with pytest.raises(UsageError, match=f"the {kind} encoder .*no config.json there.* --{kind}-encoder FOLDER"):
         trained(run(tmp_path, CONFIG), (), {kind: str(tmp_path)})
+
+
+AUTOENCODERS = {
+    "patch": {"patch": 8, "channels": 5},
+    "cogvideox": {"_class_name": "AutoencoderKLCogVideoX", "block_out_channels": [32, 32, 32, 32]},
+}
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_the_size_of_pictures_is_known_without_weights(tmp_path, kind):
+    (tmp_path / "config.json").write_text(json.dumps(AUTOENCODERS[kind]))
+    encoders = f"{{video: {kind}, video_folder: '{tmp_path}'}}"
+    told = CONFIG.replace("{video_folder: ''}", encoders).replace(
+        "{width: 32,", "{latent_height: 4, latent_width: 6, width: 32,"
+    )
+    assert trained(run(tmp_path / "run", told), (), {}).pixels() == (32, 48)

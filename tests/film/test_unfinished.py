@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hallo3_lightning.animation.animator import Continuation
 from hallo3_lightning.errors import UsageError
 from hallo3_lightning.film.files.film import Place
-from hallo3_lightning.film.unfinished import Kept, Unfinished
+from hallo3_lightning.film.unfinished import UNKNOWN, Kept, Unfinished, differing
 
 
 def test_one_process_at_a_time_makes_a_film(tmp_path):
@@ -166,6 +166,21 @@ def test_what_was_not_kept_as_it_is_does_not_come_back(tmp_path, spoil):
     spoil(unfinished.folder / "state.safetensors")
     with pytest.raises(UsageError, match=r"unfinished is damaged \(.*\); begin again with --overwrite"):
         unfinished.kept({"seed": 7})
+
+
+@pytest.mark.parametrize("held", ["", "{}", "x" * 99, "\x08" + "\0" * 7 + "not json"])
+def test_an_edited_state_is_told_without_the_words_of_a_library(tmp_path, held):
+    unfinished = Unfinished(tmp_path / "talk.mp4")
+    unfinished.hold()
+    (unfinished.folder / "state.safetensors").write_text(held)
+    with pytest.raises(UsageError, match=r"is damaged \(it was cut off or edited\); begin again"):
+        unfinished.kept({"seed": 7})
+
+
+def test_what_nobody_knows_yet_differs_from_nothing():
+    there = {"seed": 7, "weights": "ab", "old": 1}
+    assert differing(there, {"seed": 7, "weights": UNKNOWN, "old": 1}) == []
+    assert differing(there, {"seed": 8, "weights": UNKNOWN}) == ["old (1 there, null here)", "seed (7 there, 8 here)"]
 
 
 @pytest.mark.parametrize("motion", [MOTION, MOTION.bfloat16()])

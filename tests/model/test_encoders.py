@@ -149,6 +149,28 @@ def test_tiles_are_those_of_diffusers_chunk_by_chunk(cogvideox_folder):
     assert not torch.allclose(whole, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(6, 5), (6, 6), (7, 5), (5, 4)])
+def test_a_picture_is_cut_into_tiles_where_diffusers_does(cogvideox_folder, height, width):
+    """One that fits a tile of six by five is decoded in one piece, also where a second tile would begin within it."""
+    ours = find("model.encoders.video", "cogvideox").load(cogvideox_folder)
+    latents = tiny.draw(1, 3, 4, height, width, name="latents")
+    ours.autoencoder.enable_tiling(tile_sample_min_height=48, tile_sample_min_width=40)
+    with torch.no_grad():
+        expected = ours.autoencoder.decode(latents.transpose(1, 2) / 0.7).sample.transpose(1, 2)
+        found = torch.cat(list(ours.decode_chunks(latents, tiled=True)), dim=1)
+        whole = ours.decode(latents)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, whole) == (height <= 6 and width <= 5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 40), (54, 40), (48, 44), (6, 40)])
+def test_tiles_that_do_not_fit_together_are_refused(cogvideox_folder, height, width):
+    ours = find("model.encoders.video", "cogvideox").load(cogvideox_folder)
+    ours.autoencoder.enable_tiling(tile_sample_min_height=height, tile_sample_min_width=width)
+    with pytest.raises(UsageError, match="pictures would be of the wrong size; give more --max-memory"):
+        list(ours.decode_chunks(tiny.draw(1, 1, 4, 12, 10, name="latents"), tiled=True))
+
+
 @pytest.mark.parametrize("latents", [1, 2, 4])
 def test_patch_chunks_are_the_frames_of_one_latent_frame_each(patch_folder, latents):
     autoencoder = PatchAutoencoder.load(patch_folder)

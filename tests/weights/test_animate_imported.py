@@ -13,6 +13,8 @@ from datamodules.shards import write_shard
 from datamodules.synthetic.take import make_take
 from hallo3_lightning.cli import main
 from hallo3_lightning.denoiser import Denoiser
+from hallo3_lightning.film.beforehand import look_beforehand
+from hallo3_lightning.film.facts import facts_of, told_by
 from hallo3_lightning.film.making import chunks, cut
 from hallo3_lightning.film.preparing import prepare
 from hallo3_lightning.film.request import Request
@@ -72,9 +74,12 @@ def test_imported_weights_animate_as_the_network_that_they_are_of(tmp_path):
     configs = (str(TINY), str(tmp_path / "sizes.yaml"))
     typed = [f"--{name}={value}" for name, value in {**made_of, "weights": ours, "out": tmp_path / "a.npz"}.items()]
     assert main(["animate", *typed, *(f"--config={file}" for file in configs)]) == 0
-    prepared = prepare(Request(**made_of, weights=ours, out="b.npz", configs=configs), Console(quiet=True))
+    request, console = Request(**made_of, weights=ours, out="b.npz", configs=configs), Console(quiet=True)
+    known = look_beforehand(request, console)
+    assert facts_of(known, ranks=1)["weights"] == told_by(tmp_path / "a.npz")["weights"], "told before they are read"
+    prepared = prepare(known, console)
     own = replace(prepared, animator=replace(prepared.animator, denoiser=denoiser.requires_grad_(False)))
-    wanted = torch.cat([cut(chunk, own.portrait) for chunk in chunks(own, None, Kept())])
+    wanted = torch.cat([cut(chunk, own.known.portrait) for chunk in chunks(own, None, Kept())])
     with np.load(tmp_path / "a.npz") as film:
         assert film["frames"].shape == (15, 8, 8, 3)
         assert np.array_equal(film["frames"], rearrange(wanted, "f c h w -> f h w c").numpy())

@@ -8,12 +8,16 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from hallo3_lightning.geometry import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from hallo3_lightning.model.precision import uncast
 
 HOPS = 4
 """Spectra a video frame, 10 ms apart; they stand where wav2vec2's layers do."""
 
 CONTEXT_FRAMES = 3
 """Exact: the outermost features are of two frames beyond a window, and their spectra reach 11 ms into the next."""
+
+HEARING_BYTES = 24_000
+"""Counted allocation by allocation on a CPU: 23,150."""
 
 
 class LogMel(nn.Module):
@@ -23,6 +27,7 @@ class LogMel(nn.Module):
     """
 
     context_frames = CONTEXT_FRAMES
+    hearing_bytes_per_frame = HEARING_BYTES
     bands_of_bins: Tensor
     window: Tensor
 
@@ -44,7 +49,8 @@ class LogMel(nn.Module):
         margin = (length - hop) // 2
         spans = pad(waveform, (margin, length - hop - margin)).unfold(-1, length, hop)
         power = torch.fft.rfft(spans * self.window).abs() ** 2
-        mel = torch.log(power @ self.bands_of_bins + 1e-3)
+        with uncast(waveform):
+            mel = torch.log(power @ self.bands_of_bins + 1e-3)
         return rearrange(mel, "b (f hops) bands -> b f hops bands", hops=HOPS) / 4
 
     def utterance(self, waveform: Tensor, clip_frames: int = 1) -> tuple[Tensor, int]:

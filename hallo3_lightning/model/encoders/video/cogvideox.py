@@ -1,6 +1,7 @@
 """The published video autoencoder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,8 +39,16 @@ class CogVideoXAutoencoder(nn.Module):
     @classmethod
     def load(cls, folder: str) -> "CogVideoXAutoencoder":
         """From a folder that `save_pretrained` wrote, such as `vae/` of a CogVideoX model."""
-        path = existing(folder, "video autoencoder", "model.encoders.video_folder")
-        return cls(AutoencoderKLCogVideoX.from_pretrained(path, torch_dtype=torch.float32, local_files_only=True))
+        return cls(
+            AutoencoderKLCogVideoX.from_pretrained(_place(folder), torch_dtype=torch.float32, local_files_only=True)
+        )
+
+    @classmethod
+    def pixels_per_latent_of(cls, folder: str) -> int:
+        """What the one in a folder has, without reading its numbers."""
+        config = AutoencoderKLCogVideoX.load_config(_place(folder), local_files_only=True)
+        with torch.device("meta"):
+            return cls(AutoencoderKLCogVideoX.from_config(config)).pixels_per_latent
 
     def encode(self, frames: Tensor) -> Tensor:
         """[B, F, 3, H, W] in [-1, 1] -> latents [B, T, c, h, w], scaled."""
@@ -62,7 +71,9 @@ class CogVideoXAutoencoder(nn.Module):
             )
         unscaled = rearrange(latents, "b t c h w -> b c t h w") / self.autoencoder.config.scaling_factor
         unscaled = unscaled.to(self.autoencoder.dtype)
-        decoder = Tiling.of(self.autoencoder, self._decoded).decoded if tiled else self._decoded
+        decoder = self._decoded
+        if tiled:
+            decoder = Tiling.of(self.autoencoder, self._decoded, self.pixels_per_latent).decoded
         seen: Any = None
         for part in _pairs(unscaled):
             frames, seen = decoder(part, seen)
@@ -73,6 +84,10 @@ class CogVideoXAutoencoder(nn.Module):
         inner = self.autoencoder
         given = latents if inner.post_quant_conv is None else inner.post_quant_conv(latents)
         return inner.decoder(given, conv_cache=seen)
+
+
+def _place(folder: str) -> Path:
+    return existing(folder, "video autoencoder", "model.encoders.video_folder")
 
 
 def _pairs(latents: Tensor) -> list[Tensor]:

@@ -45,15 +45,25 @@ class PatchAutoencoder(nn.Module):
     @classmethod
     def load(cls, folder: str) -> "PatchAutoencoder":
         """Read what `save` wrote. Raises UsageError when it is not there."""
-        path = Path(folder)
-        if not (path / "config.json").is_file():
+        autoencoder = cls.blank(folder)
+        autoencoder.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        return autoencoder
+
+    @classmethod
+    def pixels_per_latent_of(cls, folder: str) -> int:
+        """What the one in a folder has, without reading its numbers."""
+        return cls.blank(folder).pixels_per_latent
+
+    @classmethod
+    def blank(cls, folder: str) -> "PatchAutoencoder":
+        """Of the sizes that `save` wrote, all zeros. Raises UsageError when it is not there."""
+        config = Path(folder) / "config.json"
+        if not config.is_file():
             raise UsageError(
                 f"no patch autoencoder in '{folder}' (config.json is missing); `hallo3 synthesize` fits one and writes "
                 "it beside the shards, or name another folder with --model.encoders.video_folder"
             )
-        autoencoder = cls(**json.loads((path / "config.json").read_text()))
-        autoencoder.load_state_dict(load_file(path / "model.safetensors"))
-        return autoencoder
+        return cls(**json.loads(config.read_text()))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
