@@ -80,7 +80,6 @@ class Phase(LightningModule):
         average_decay: float = 0.999,
         seed: int = 0,
     ) -> None:
-        check_blend_frames(sampling.blend_frames, motion_frames, pixel_frames(backbone.latent_frames))
         super().__init__()
         self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
         self.optimization, self.sampling, self.seed = optimization, sampling, seed
@@ -302,3 +301,4 @@ class Phase(LightningModule):
                 f"model.motion_frames is {self.motion_frames}; a window has {self.clip_frames} frames and must bring new "
                 f"ones, so give 0 to {self.clip_frames - 1}"
             )
+        check_blend_frames(self.sampling.blend_frames, self.motion_frames, self.clip_frames)
