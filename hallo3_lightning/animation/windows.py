@@ -58,8 +58,8 @@ def check_motion_frames(motion_frames: int, trained: int, clip_frames: int) -> N
     """Raise UsageError where windows of so many frames cannot carry so many over, or the weights never learned to."""
     if not 0 <= motion_frames < clip_frames:
         raise UsageError(
-            f"{motion_frames} motion frames; a window has {clip_frames} frames and must bring new ones, so give 0 to "
-            f"{clip_frames - 1}"
+            f"{motion_frames} motion frames (--motion-frames, model.motion_frames), but a window has {clip_frames} frames and "
+            f"must bring new ones; give 0 to {clip_frames - 1}"
         )
     if motion_frames != trained:
         raise UsageError(

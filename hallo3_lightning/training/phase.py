@@ -11,7 +11,7 @@ from datamodules.cached import refuse_other_encoders
 from datamodules.talking_head import data_parallel_place
 from hallo3_lightning.animation.animator import Animator, Continuation
 from hallo3_lightning.animation.sampling import Sampling
-from hallo3_lightning.animation.windows import check_blend_frames, windows
+from hallo3_lightning.animation.windows import check_blend_frames, check_motion_frames, windows
 from hallo3_lightning.batch import Batch
 from hallo3_lightning.conditioning.conditioner import Inputs
 from hallo3_lightning.conditioning.dropout import Dropout, dropped
@@ -81,6 +81,8 @@ class Phase(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_motion_frames(motion_frames, motion_frames, pixel_frames(backbone.latent_frames))
+        check_blend_frames(sampling.blend_frames, motion_frames, pixel_frames(backbone.latent_frames))
         self.inputs, self.motion_frames, self.corruption, self.rates = inputs, motion_frames, corruption, dropout
         self.optimization, self.sampling, self.seed = optimization, sampling, seed
         self.denoiser = denoiser_of(backbone, inputs, identity, audio, options)
@@ -296,9 +298,3 @@ class Phase(LightningModule):
                 f"the encoders give (audio layers, audio channels, text width) {have} but model.inputs and "
                 f"model.backbone.text_width say {want}; make them agree"
             )
-        if not 0 <= self.motion_frames < self.clip_frames:
-            raise UsageError(
-                f"model.motion_frames is {self.motion_frames}; a window has {self.clip_frames} frames and must bring new "
-                f"ones, so give 0 to {self.clip_frames - 1}"
-            )
-        check_blend_frames(self.sampling.blend_frames, self.motion_frames, self.clip_frames)
