@@ -2,6 +2,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hallo3_lightning.errors import UsageError
+
 HELP = "a portrait and a recording of speech -> a video of it being spoken, of any length"
 
 SAME = "as the weights' config says"
@@ -93,7 +95,7 @@ def run(
 
     from hallo3_lightning.animation.shortcuts import Shortcuts
     from hallo3_lightning.film.making import make
-    from hallo3_lightning.film.ranks import is_one_of_several
+    from hallo3_lightning.film.ranks import is_one_of_several, leave_at_once
     from hallo3_lightning.film.request import Changes, Request
     from hallo3_lightning.film.together import make_together
 
@@ -112,7 +114,12 @@ def run(
         **given,
     )
     console = Console(stderr=True)
-    made = (make_together if is_one_of_several() else make)(request, console)
+    try:
+        made = (make_together if is_one_of_several() else make)(request, console)
+    except UsageError:
+        if is_one_of_several():
+            leave_at_once(status=2)  # as `hallo3` ends on what a user can mend
+        raise
     if made is not None:
         (console if request.to_pipe else Console()).print(str(made), soft_wrap=True, markup=False, highlight=False)
     return 0

@@ -74,7 +74,7 @@ def test_the_other_of_one_that_is_killed_ends_by_a_sentence(victim, command, tmp
     both[victim].send_signal(signal.SIGKILL)
     _, said = both[1 - victim].communicate(timeout=TOGETHER_S)
     both[victim].communicate()
-    assert both[1 - victim].returncode == 2
+    assert both[1 - victim].returncode == 2, said
     assert "another of the processes that share the branches of this film has ended" in said
     assert "Traceback" not in said
 
